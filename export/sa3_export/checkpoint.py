@@ -1,0 +1,209 @@
+"""A checkpoint directory in the published layout, checked name by name before a tensor is used.
+
+    model_config.json
+    model.safetensors
+    t5gemma-b-b-ul2/{config.json, model.safetensors, tokenizer.json}
+
+Weights are read from safetensors only, never from pickles. A tensor that is missing, unexpected or misshapen is
+an error that names it.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from sa3_export.config import (
+    ModelConfig,
+    TextEncoderConfig,
+    read_model_config,
+    read_text_encoder_config,
+)
+from sa3_export.errors import CheckpointError
+from sa3_export.modules.conditioners import Conditioners
+from sa3_export.modules.dit import DiffusionTransformer
+from sa3_export.modules.layers import RotaryEmbedding
+from sa3_export.modules.same import Autoencoder, fold_weight_norm
+from sa3_export.modules.t5gemma import TextEncoder
+
+Shapes = dict[str, tuple[int, ...]]
+
+_PREFIXES = {"dit": "model.model.", "autoencoder": "pretransform.model.", "conditioners": "conditioner."}
+_TEXT_PREFIX = "model.encoder."
+_TEXT_IGNORED = ("model.decoder.", "lm_head.")  # the half of T5Gemma that we do not run
+
+
+def _build(config: ModelConfig) -> dict[str, nn.Module]:
+    """The networks of `model.safetensors` without memory for their weights."""
+    with torch.device("meta"):
+        return {
+            "dit": DiffusionTransformer(config.dit, config.max_frames),
+            "autoencoder": Autoencoder(config.autoencoder),
+            "conditioners": Conditioners(config.conditioner),
+        }
+
+
+def _stored_shapes(module: nn.Module) -> Shapes:
+    """The tensors a module is loaded from; convolutions in SAME are stored with weight norm."""
+    shapes: Shapes = {}
+    for name, tensor in module.state_dict().items():
+        shape = tuple(tensor.shape)
+        if name.endswith(".mapping.weight"):
+            shapes[f"{name}_g"] = (shape[0],) + (1,) * (len(shape) - 1)
+            shapes[f"{name}_v"] = shape
+        else:
+            shapes[name] = shape
+    return shapes
+
+
+def expected_shapes(config: ModelConfig) -> Shapes:
+    """Names and shapes of every tensor that `model.safetensors` must hold for this config."""
+    return {
+        _PREFIXES[key] + name: shape
+        for key, module in _build(config).items()
+        for name, shape in _stored_shapes(module).items()
+    }
+
+
+def expected_text_encoder_shapes(config: TextEncoderConfig) -> Shapes:
+    """Names and shapes of the encoder's tensors in the text encoder's `model.safetensors`."""
+    with torch.device("meta"):
+        module = TextEncoder(config, max_tokens=1)
+    return {_TEXT_PREFIX + name: shape for name, shape in _stored_shapes(module).items()}
+
+
+def _list(names: list[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+
+
+def _check(path: Path, stored: Shapes, expected: Shapes) -> None:
+    problems = []
+    if missing := sorted(expected.keys() - stored.keys()):
+        problems.append(f"missing: {_list(missing)}")
+    if unexpected := sorted(stored.keys() - expected.keys()):
+        problems.append(f"unexpected: {_list(unexpected)}")
+    misshapen = [
+        f"{name} is {stored[name]}, expected {shape}"
+        for name, shape in expected.items()
+        if name in stored and stored[name] != shape
+    ]
+    if misshapen:
+        problems.append(f"misshapen: {_list(misshapen)}")
+    if problems:
+        raise CheckpointError(f"{path} does not fit its config; {'; '.join(problems)}")
+
+
+class _Weights:
+    """An open safetensors file: shapes at once, tensors when asked for."""
+
+    def __init__(self, path: Path, ignored: tuple[str, ...] = ()):
+        if not path.is_file():
+            pickles = [p.name for p in sorted(path.parent.glob("*")) if p.suffix in {".ckpt", ".pt", ".bin", ".pth"}]
+            hint = f" ({_list(pickles)} will not be read: only safetensors is safe to open)" if pickles else ""
+            raise CheckpointError(f"{path} does not exist{hint}")
+        self.path = path
+        try:
+            self._file = ExitStack().enter_context(safe_open(path, framework="pt", device="cpu"))
+            names = [name for name in self._file.keys() if not name.startswith(ignored)]  # noqa: SIM118 - not a dict
+            self.shapes: Shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in names}
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from None
+
+    def load_into(self, module: nn.Module, prefix: str, dtype: torch.dtype = torch.float32) -> None:
+        """Give a module built without memory its tensors, as `dtype`."""
+        state: dict[str, Tensor] = {}
+        for name in module.state_dict():
+            stored = prefix + name
+            if stored in self.shapes:
+                state[name] = self._tensor(stored).to(dtype)
+            else:
+                state[name] = fold_weight_norm(self._tensor(f"{stored}_g"), self._tensor(f"{stored}_v")).to(dtype)
+        self._check_rotary(module, prefix, state)
+        module.load_state_dict(state, strict=True, assign=True)
+        module.requires_grad_(False).eval()
+
+    def _tensor(self, name: str) -> Tensor:
+        tensor: Tensor = self._file.get_tensor(name)
+        # A sum is finite only if every term is: one pass, no mask in memory.
+        if not torch.isfinite(tensor.sum(dtype=torch.float64)):
+            raise CheckpointError(f"{self.path}: {name} holds NaN or infinity")
+        return tensor
+
+    def _check_rotary(self, module: nn.Module, prefix: str, state: Mapping[str, Tensor]) -> None:
+        for name, part in module.named_modules():
+            if isinstance(part, RotaryEmbedding) and f"{name}.inv_freq" in state:
+                stored = state[f"{name}.inv_freq"]
+                if not torch.allclose(stored, part.inv_freq, rtol=1e-5, atol=0):
+                    raise CheckpointError(
+                        f"{self.path}: {prefix}{name}.inv_freq is not 1 / 10000^(2i/{2 * len(stored)}), "
+                        "the only rotary base that is computed"
+                    )
+
+
+class Checkpoint:
+    """A checked checkpoint. Networks are loaded one at a time, by the caller's need.
+
+    Raises CheckpointError if a file, a config key or a tensor is not what the published layout says.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        if not path.is_dir():
+            raise CheckpointError(f"{path} is not a directory with a checkpoint")
+        self.config = read_model_config(path / "model_config.json")
+        self.text_folder = path / self.config.conditioner.text_encoder_folder
+        self.text_config, unknown = read_text_encoder_config(self.text_folder / "config.json")
+        self.unknown_keys = self.config.unknown_keys + unknown
+        if self.text_config.hidden_size != self.config.conditioner.text_dim:
+            raise CheckpointError(
+                f"the text encoder is {self.text_config.hidden_size} wide, "
+                f"model.conditioning.cond_dim is {self.config.conditioner.text_dim}; no projection is computed"
+            )
+        self.tokenizer_file = self.text_folder / "tokenizer.json"
+        self._check_tokenizer()
+        self._weights = _Weights(path / "model.safetensors")
+        _check(self._weights.path, self._weights.shapes, expected_shapes(self.config))
+        self._text_weights = _Weights(self.text_folder / "model.safetensors", ignored=_TEXT_IGNORED)
+        _check(
+            self._text_weights.path, self._text_weights.shapes, expected_text_encoder_shapes(self.text_config)
+        )
+
+    def _check_tokenizer(self) -> None:
+        try:
+            json.loads(self.tokenizer_file.read_text(encoding="utf-8"))["model"]
+        except FileNotFoundError:
+            raise CheckpointError(f"{self.tokenizer_file} does not exist") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{self.tokenizer_file} is not a tokenizer: {error}") from None
+
+    def dit(self) -> DiffusionTransformer:
+        module = _build(self.config)["dit"]
+        assert isinstance(module, DiffusionTransformer)
+        self._weights.load_into(module, _PREFIXES["dit"])
+        return module
+
+    def autoencoder(self) -> Autoencoder:
+        module = _build(self.config)["autoencoder"]
+        assert isinstance(module, Autoencoder)
+        self._weights.load_into(module, _PREFIXES["autoencoder"])
+        return module
+
+    def conditioners(self) -> Conditioners:
+        module = _build(self.config)["conditioners"]
+        assert isinstance(module, Conditioners)
+        self._weights.load_into(module, _PREFIXES["conditioners"])
+        return module
+
+    def text_encoder(self) -> TextEncoder:
+        """The encoder in fp32, its embedding table in the checkpoint's own bf16."""
+        with torch.device("meta"):
+            module = TextEncoder(self.text_config, self.config.conditioner.max_tokens)
+        self._text_weights.load_into(module, _TEXT_PREFIX)
+        table = self._text_weights._tensor(f"{_TEXT_PREFIX}embed_tokens.weight")
+        module.embed_tokens.weight = nn.Parameter(table, requires_grad=False)
+        return module

@@ -1,0 +1,268 @@
+"""The five graphs of a bundle: what goes in, what comes out, and which part of the checkpoint computes it.
+
+A graph's inputs and outputs are named and shaped here, once; exporters, parity checks and the manifest follow.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sa3_export.checkpoint import Checkpoint
+from sa3_export.config import ModelConfig
+from sa3_export.modules.conditioners import Conditioners
+from sa3_export.modules.dit import Conditioning, DiffusionTransformer
+from sa3_export.modules.same import Autoencoder
+from sa3_export.modules.t5gemma import TextEncoder
+
+Shape = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output. A string in the shape is an axis whose length may change from call to call."""
+
+    name: str
+    shape: Shape
+    dtype: torch.dtype = torch.float32
+
+    def random(self, sizes: Mapping[str, int], generator: torch.Generator) -> Tensor:
+        """Unit normal values (or token ids) for concrete axis lengths."""
+        shape = [sizes[axis] if isinstance(axis, str) else axis for axis in self.shape]
+        if self.dtype == torch.int64:
+            return torch.randint(4, 256, shape, generator=generator)
+        return torch.randn(shape, generator=generator)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph to export.
+
+    `sizes` gives the lengths of all dynamic axes for one leading length; `lengths` are those that parity is
+    measured at; `longest` bounds the leading axis, `step` is its granularity.
+    """
+
+    name: str
+    description: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    leading_axis: str
+    longest: int
+    step: int
+    lengths: tuple[int, ...]
+    sizes: Callable[[int], dict[str, int]]
+    fixed_values: Mapping[str, float]
+
+    def example(self, length: int, seed: int = 0) -> dict[str, Tensor]:
+        """Random inputs at one length of the leading axis."""
+        generator = torch.Generator().manual_seed(seed)
+        sizes = self.sizes(length)
+        return {
+            spec.name: torch.full([int(axis) for axis in spec.shape], self.fixed_values[spec.name])
+            if spec.name in self.fixed_values
+            else spec.random(sizes, generator)
+            for spec in self.inputs
+        }
+
+
+class _TextEncoderGraph(nn.Module):
+    def __init__(self, encoder: TextEncoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        hidden: Tensor = self.encoder(input_ids)
+        return hidden
+
+
+class _ConditionerGraph(nn.Module):
+    def __init__(self, conditioners: Conditioners, dit: DiffusionTransformer):
+        super().__init__()
+        self.conditioners, self.dit = conditioners, dit
+
+    def forward(
+        self,
+        hidden: Tensor,
+        text_mask: Tensor,
+        padding_scale: Tensor,
+        seconds: Tensor,
+        inpaint_mask: Tensor,
+        inpaint_masked_input: Tensor,
+    ) -> tuple[Tensor, ...]:
+        tokens, bias = self.conditioners.prompt(hidden, text_mask, padding_scale)
+        duration = self.conditioners.seconds_total(seconds)
+        context = torch.cat((tokens, duration[None]), dim=1)
+        local = torch.cat((inpaint_mask, inpaint_masked_input), dim=1)
+        key_bias = torch.cat((bias, torch.zeros(1)))
+        return (*self.dit.condition(context, duration, local), key_bias)
+
+
+class _DenoiserGraph(nn.Module):
+    def __init__(self, dit: DiffusionTransformer):
+        super().__init__()
+        self.dit = dit
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        cross_k: Tensor,
+        cross_v: Tensor,
+        global_embed: Tensor,
+        local_embed: Tensor,
+        key_bias: Tensor,
+    ) -> Tensor:
+        return self.dit.denoise(x, t, Conditioning(cross_k, cross_v, global_embed, local_embed), key_bias)
+
+
+class _DecoderGraph(nn.Module):
+    def __init__(self, autoencoder: Autoencoder):
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.autoencoder.decode(latents)
+
+
+class _EncoderGraph(nn.Module):
+    def __init__(self, autoencoder: Autoencoder):
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return self.autoencoder.encode(audio)
+
+
+def _text_encoder(checkpoint: Checkpoint) -> Graph:
+    config = checkpoint.config.conditioner
+    return Graph(
+        name="text_encoder",
+        description="Token ids of a prompt, without padding, to hidden states.",
+        module=_TextEncoderGraph(checkpoint.text_encoder()),
+        inputs=(TensorSpec("input_ids", (1, "tokens"), torch.int64),),
+        outputs=(TensorSpec("hidden", (1, "tokens", config.text_dim)),),
+        leading_axis="tokens",
+        longest=config.max_tokens,
+        step=1,
+        lengths=(1, 7, config.max_tokens),
+        sizes=lambda tokens: {"tokens": tokens},
+        fixed_values={},
+    )
+
+
+def _conditioning_specs(config: ModelConfig) -> tuple[TensorSpec, ...]:
+    """What the conditioner hands to the denoiser."""
+    dit = config.dit
+    return (
+        TensorSpec("cross_k", (dit.depth, dit.num_heads, dit.head_dim, "keys")),
+        TensorSpec("cross_v", (dit.depth, dit.num_heads, "keys", dit.head_dim)),
+        TensorSpec("global_embed", (1, dit.embed_dim)),
+        TensorSpec("local_embed", (dit.depth, "rows", dit.embed_dim)),
+        TensorSpec("key_bias", ("keys",)),
+    )
+
+
+def _conditioner(checkpoint: Checkpoint) -> Graph:
+    config = checkpoint.config
+    text_dim, max_tokens = config.conditioner.text_dim, config.conditioner.max_tokens
+
+    def sizes(tokens: int) -> dict[str, int]:
+        # Each token count meets another number of frames, 1 (text to audio) among them.
+        frames = min(tokens, config.max_frames)
+        return {
+            "tokens": tokens,
+            "keys": tokens + 2,
+            "local_frames": frames,
+            "rows": config.dit.num_memory_tokens + frames,
+        }
+
+    return Graph(
+        name="conditioner",
+        description="All that the steps of a run share: cross-attention keys and values, duration, inpainting.",
+        module=_ConditionerGraph(checkpoint.conditioners(), checkpoint.dit()),
+        inputs=(
+            TensorSpec("hidden", (1, "tokens", text_dim)),
+            TensorSpec("text_mask", (1, "tokens")),
+            TensorSpec("padding_scale", (1,)),
+            TensorSpec("seconds", (1,)),
+            TensorSpec("inpaint_mask", (1, 1, "local_frames")),
+            TensorSpec("inpaint_masked_input", (1, config.latent_channels, "local_frames")),
+        ),
+        outputs=_conditioning_specs(config),
+        leading_axis="tokens",
+        longest=max_tokens,
+        step=1,
+        lengths=(1, 7, max_tokens),
+        sizes=sizes,
+        fixed_values={"padding_scale": 1.0, "seconds": 30.25},
+    )
+
+
+def _denoiser(checkpoint: Checkpoint) -> Graph:
+    config = checkpoint.config
+    memory = config.dit.num_memory_tokens
+
+    def sizes(frames: int) -> dict[str, int]:
+        keys = min(frames + 2, config.conditioner.max_tokens + 2)
+        return {"frames": frames, "keys": keys, "rows": memory + frames}
+
+    latents: Shape = (1, config.latent_channels, "frames")
+    return Graph(
+        name="denoiser",
+        description="The velocity of latents x at time t.",
+        module=_DenoiserGraph(checkpoint.dit()),
+        inputs=(TensorSpec("x", latents), TensorSpec("t", (1,)), *_conditioning_specs(config)),
+        outputs=(TensorSpec("velocity", latents),),
+        leading_axis="frames",
+        longest=config.max_frames,
+        step=1,
+        lengths=(1, 7, 54, 118),
+        sizes=sizes,
+        fixed_values={"t": 0.63},
+    )
+
+
+def _decoder(checkpoint: Checkpoint) -> Graph:
+    config = checkpoint.config
+    return Graph(
+        name="decoder",
+        description="An even number of latent frames to audio.",
+        module=_DecoderGraph(checkpoint.autoencoder()),
+        inputs=(TensorSpec("latents", (1, config.latent_channels, "frames")),),
+        outputs=(TensorSpec("audio", (1, config.autoencoder.audio_channels, "samples")),),
+        leading_axis="frames",
+        longest=config.max_frames,
+        step=config.autoencoder.decoder.frames_per_window,
+        lengths=(2, 8, 40),
+        sizes=lambda frames: {"frames": frames, "samples": frames * config.samples_per_frame},
+        fixed_values={},
+    )
+
+
+def _encoder(checkpoint: Checkpoint) -> Graph:
+    config = checkpoint.config
+    return Graph(
+        name="encoder",
+        description="Audio of an even number of frames to latents.",
+        module=_EncoderGraph(checkpoint.autoencoder()),
+        inputs=(TensorSpec("audio", (1, config.autoencoder.audio_channels, "samples")),),
+        outputs=(TensorSpec("latents", (1, config.latent_channels, "frames")),),
+        leading_axis="samples",
+        longest=config.max_frames * config.samples_per_frame,
+        step=config.autoencoder.encoder.frames_per_window * config.samples_per_frame,
+        lengths=tuple(frames * config.samples_per_frame for frames in (2, 8, 40)),
+        sizes=lambda samples: {"samples": samples, "frames": samples // config.samples_per_frame},
+        fixed_values={},
+    )
+
+
+# Built one at a time: the caller drops a graph's weights before it asks for the next.
+GRAPHS: dict[str, Callable[[Checkpoint], Graph]] = {
+    "text_encoder": _text_encoder,
+    "conditioner": _conditioner,
+    "denoiser": _denoiser,
+    "decoder": _decoder,
+    "encoder": _encoder,
+}

@@ -1,0 +1,168 @@
+"""DiT-small, cut where the steps of a run part ways.
+
+`condition` computes once what all steps share: the cross-attention keys and values of every layer, the projected
+duration, the local (inpainting) embeddings. `denoise` is what is left to do in each step.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sa3_export import ops
+from sa3_export.config import DiTConfig
+from sa3_export.modules.layers import (
+    ExpoFourierFeatures,
+    FeedForward,
+    RMSNorm,
+    RotaryEmbedding,
+    mlp,
+    projections,
+    split_heads,
+)
+
+ROTATED_DIM = 32  # of each head's width; fixed in the reference
+_NORM_EPS, _QK_NORM_EPS = 1e-5, 1e-6
+
+
+class Conditioning(NamedTuple):
+    """What every step of a run shares. S context keys, R = memory + T rows (or memory + 1: the last repeats)."""
+
+    cross_k: Tensor  # (layers, heads, head_dim, S), divided by sqrt(head_dim)
+    cross_v: Tensor  # (layers, heads, S, head_dim)
+    global_embed: Tensor  # (1, width)
+    local_embed: Tensor  # (layers, R, width), zero on the memory tokens
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, dim: int, head_dim: int):
+        super().__init__()
+        self.head_dim = head_dim
+        self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.to_out = nn.Linear(dim, dim, bias=False)
+        self.q_norm = RMSNorm(head_dim, _QK_NORM_EPS)
+        self.k_norm = RMSNorm(head_dim, _QK_NORM_EPS)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # (1, S, W)
+        q, k, v = projections(x, self.to_qkv.weight, 3, self.head_dim)
+        q = ops.rotary(self.q_norm(q), cos, sin)
+        k = ops.rotary(self.k_norm(k), cos, sin)
+        out: Tensor = self.to_out(ops.attention(q, k, v).flatten(2))
+        return out
+
+
+class _CrossAttention(nn.Module):
+    def __init__(self, dim: int, head_dim: int):
+        super().__init__()
+        self.head_dim = head_dim
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_kv = nn.Linear(dim, 2 * dim, bias=False)
+        self.to_out = nn.Linear(dim, dim, bias=False)
+        self.q_norm = RMSNorm(head_dim, _QK_NORM_EPS)
+        self.k_norm = RMSNorm(head_dim, _QK_NORM_EPS)
+
+    def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Context (1, S, W) -> scaled keys (H, D, S), values (H, S, D)."""
+        k, v = projections(context, self.to_kv.weight, 2, self.head_dim)
+        k = self.k_norm(k) * self.head_dim**-0.5
+        return k[0].permute(1, 2, 0), v[0].permute(1, 0, 2)
+
+    def forward(self, x: Tensor, k: Tensor, v: Tensor, key_bias: Tensor) -> Tensor:
+        q = self.q_norm(split_heads(self.to_q(x), self.head_dim)).transpose(1, 2)  # (1, H, S, D)
+        weights = torch.softmax(q @ k + key_bias, dim=-1)
+        out: Tensor = self.to_out((weights @ v).transpose(1, 2).flatten(2))
+        return out
+
+
+class _Block(nn.Module):
+    def __init__(self, config: DiTConfig):
+        super().__init__()
+        dim = config.embed_dim
+        self.to_scale_shift_gate = nn.Parameter(torch.zeros(6 * dim))
+        self.pre_norm = RMSNorm(dim, _NORM_EPS)
+        self.self_attn = _SelfAttention(dim, config.head_dim)
+        self.cross_attend_norm = RMSNorm(dim, _NORM_EPS)
+        self.cross_attn = _CrossAttention(dim, config.head_dim)
+        self.to_local_embed = mlp(config.local_add_cond_dim, dim, bias=True)
+        self.ff_norm = RMSNorm(dim, _NORM_EPS)
+        self.ff = FeedForward(dim, config.ff_dim)
+
+    def forward(
+        self,
+        h: Tensor,
+        modulation: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        cross: tuple[Tensor, Tensor, Tensor],
+        local: Tensor,
+    ) -> Tensor:
+        scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = (self.to_scale_shift_gate + modulation).chunk(6)
+        h = h + self.self_attn(self.pre_norm(h, scale_1) + shift_1, *rotary) * torch.sigmoid(1 - gate_1)
+        h = h + self.cross_attn(self.cross_attend_norm(h), *cross)
+        h = h + local
+        return h + self.ff(self.ff_norm(h, scale_2) + shift_2) * torch.sigmoid(1 - gate_2)
+
+
+class _Transformer(nn.Module):
+    def __init__(self, config: DiTConfig, max_frames: int):
+        super().__init__()
+        dim = config.embed_dim
+        self.memory_tokens = nn.Parameter(torch.zeros(config.num_memory_tokens, dim))
+        self.project_in = nn.Linear(config.io_channels, dim, bias=False)
+        self.project_out = nn.Linear(dim, config.io_channels, bias=False)
+        self.rotary_pos_emb = RotaryEmbedding(ROTATED_DIM, config.num_memory_tokens + max_frames)
+        self.global_cond_embedder = mlp(dim, dim, 6 * dim, bias=True)
+        self.layers = nn.ModuleList(_Block(config) for _ in range(config.depth))
+
+
+class DiffusionTransformer(nn.Module):
+    """Predicts the velocity of latents x at time t, given text, duration and what to keep."""
+
+    def __init__(self, config: DiTConfig, max_frames: int):
+        super().__init__()
+        self.preprocess_conv = nn.Conv1d(config.io_channels, config.io_channels, 1, bias=False)
+        self.postprocess_conv = nn.Conv1d(config.io_channels, config.io_channels, 1, bias=False)
+        self.timestep_features = ExpoFourierFeatures(config.timestep_features_dim)
+        self.to_timestep_embed = mlp(config.timestep_features_dim, config.embed_dim, bias=True)
+        self.to_cond_embed = mlp(config.cond_token_dim, config.embed_dim, bias=False)
+        self.to_global_embed = mlp(config.global_cond_dim, config.embed_dim, bias=False)
+        self.transformer = _Transformer(config, max_frames)
+
+    def condition(self, tokens: Tensor, global_cond: Tensor, local: Tensor) -> Conditioning:
+        """Context tokens (1, S, cond), global (1, cond), local (1, 1 + C, L) with L = T or 1 -> Conditioning."""
+        context = self.to_cond_embed(tokens)
+        rows = local.transpose(1, 2)  # (1, L, 1 + C)
+        no_memory = self.transformer.memory_tokens * 0
+        keys, values, local_embeds = [], [], []
+        for layer in self.transformer.layers:
+            assert isinstance(layer, _Block)
+            k, v = layer.cross_attn.keys_values(context)
+            keys.append(k)
+            values.append(v)
+            local_embeds.append(torch.cat((no_memory, layer.to_local_embed(rows)[0])))
+        return Conditioning(
+            torch.stack(keys), torch.stack(values), self.to_global_embed(global_cond), torch.stack(local_embeds)
+        )
+
+    def denoise(self, x: Tensor, t: Tensor, conditioning: Conditioning, key_bias: Tensor) -> Tensor:
+        """Latents x (1, C, T) at times t (1,), key_bias (S,) on the cross-attention's logits -> velocity (1, C, T)."""
+        transformer = self.transformer
+        memory = transformer.memory_tokens
+        x = x + self.preprocess_conv(x)
+        h = torch.cat((memory[None], transformer.project_in(x.transpose(1, 2))), dim=1)  # (1, memory + T, W)
+
+        length = h.shape[1]
+        rotary = transformer.rotary_pos_emb(length)
+        # Text-to-audio has one local embedding for all frames: its last row stands for the rest.
+        last_row = conditioning.local_embed.shape[1] - 1
+        rows = torch.arange(length).clamp(max=last_row)
+
+        embed = conditioning.global_embed + self.to_timestep_embed(self.timestep_features(t))
+        modulation = transformer.global_cond_embedder(embed)[0]
+        for index, layer in enumerate(transformer.layers):
+            cross = conditioning.cross_k[index], conditioning.cross_v[index], key_bias
+            local = conditioning.local_embed[index].index_select(0, rows)
+            h = layer(h, modulation, rotary, cross, local)
+
+        velocity = transformer.project_out(h[:, memory.shape[0] :]).transpose(1, 2)
+        out: Tensor = velocity + self.postprocess_conv(velocity)
+        return out

@@ -1,0 +1,124 @@
+"""Small parts that several networks share."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sa3_export import ops
+
+
+class RotaryEmbedding(nn.Module):
+    """Cosines and sines of the rotary angles, (length, R/2) each, for positions from 0.
+
+    The tables are constants, so they are made on the CPU even while the module is built without memory.
+    """
+
+    cos: Tensor
+    sin: Tensor
+    inv_freq: Tensor
+
+    def __init__(self, rotated_dim: int, max_length: int, base: float = 10000.0, *, stored: bool = True):
+        super().__init__()
+        inv_freq = 1.0 / base ** (torch.arange(0, rotated_dim, 2, device="cpu").float() / rotated_dim)
+        # fp32 angles, as in the reference; in bf16 the late positions of a long clip would be radians off.
+        angles = torch.arange(max_length, device="cpu").float()[:, None] * inv_freq
+        self.register_buffer("inv_freq", inv_freq, persistent=stored)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, length: int) -> tuple[Tensor, Tensor]:
+        return self.cos[:length], self.sin[:length]
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * gamma."""
+
+    def __init__(self, dim: int, eps: float):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Normalise the last axis; `scale` multiplies gamma by 1 + scale (adaptive norms)."""
+        gamma = self.gamma if scale is None else self.gamma * (1 + scale)
+        return ops.rms_norm(x, gamma, self.eps)
+
+
+class DynamicTanh(nn.Module):
+    """gamma * tanh(alpha x) + beta, in the place of a norm."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(1))
+        self.gamma = nn.Parameter(torch.ones(dim))
+        self.beta = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gamma * torch.tanh(self.alpha * x) + self.beta
+
+
+def equal_parts(stacked: Tensor, count: int) -> list[Tensor]:
+    """The parts of a fused weight. Slices, not chunks: exporters fold a slice of a constant, not a split."""
+    size = stacked.shape[0] // count
+    return [stacked[index * size : (index + 1) * size] for index in range(count)]
+
+
+class _GLU(nn.Module):
+    def __init__(self, dim: int, inner_dim: int):
+        super().__init__()
+        self.proj = nn.Linear(dim, 2 * inner_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Two products on the halves of the weight: splitting one wide result would copy it.
+        weights, biases = equal_parts(self.proj.weight, 2), equal_parts(self.proj.bias, 2)
+        value, gate = (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        return value * F.silu(gate)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: (value * silu(gate)) W + b; the gate is the second half of the first projection."""
+
+    def __init__(self, dim: int, inner_dim: int):
+        super().__init__()
+        # Index 1 is a rearrangement without weights in the reference, hence the checkpoint's ff.0 and ff.2.
+        self.ff = nn.Sequential(_GLU(dim, inner_dim), nn.Identity(), nn.Linear(inner_dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.ff(x)
+        return out
+
+
+def mlp(in_dim: int, dim: int, out_dim: int | None = None, *, bias: bool) -> nn.Sequential:
+    """Linear, SiLU, Linear."""
+    return nn.Sequential(
+        nn.Linear(in_dim, dim, bias=bias), nn.SiLU(), nn.Linear(dim, out_dim or dim, bias=bias)
+    )
+
+
+class ExpoFourierFeatures(nn.Module):
+    """[cos(2 pi f x), sin(2 pi f x)] for frequencies spaced evenly in log between 0.5 and 10000."""
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int):
+        super().__init__()
+        # Rounded as the reference rounds: at 10000 Hz the last bit of a frequency is a visible angle.
+        ramp = torch.linspace(0, 1, dim // 2, device="cpu")
+        frequencies = (ramp * (math.log(10000.0) - math.log(0.5)) + math.log(0.5)).exp()
+        self.register_buffer("frequencies", frequencies, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B,) -> (B, dim)
+        angles = x[:, None] * self.frequencies * (2 * math.pi)
+        return torch.cat((angles.cos(), angles.sin()), dim=-1)
+
+
+def split_heads(x: Tensor, head_dim: int) -> Tensor:
+    """(B, S, H*D) -> (B, S, H, D)."""
+    return x.unflatten(-1, (-1, head_dim))
+
+
+def projections(x: Tensor, weight: Tensor, count: int, head_dim: int) -> list[Tensor]:
+    """x times each of the `count` equal parts of a fused projection, split into heads."""
+    return [split_heads(F.linear(x, part), head_dim) for part in equal_parts(weight, count)]

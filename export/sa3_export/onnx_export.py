@@ -1,0 +1,121 @@
+"""From a graph's PyTorch module to an ONNX file with its weights beside it.
+
+Attention, norms and rotary embeddings become the fused operators that ONNX Runtime has CPU kernels for. Weights are
+stored as the kernels want them: halves of fused projections apart and transposed, so that nothing is rearranged when
+the file is loaded.
+"""
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx_ir as ir
+import onnxscript.optimizer
+import torch
+from torch import Tensor
+from torch.onnx.ops import symbolic
+
+from sa3_export.graphs import Graph, TensorSpec
+from sa3_export.ops import use_kernels
+
+OPSET = 23  # the first with RMSNormalization and RotaryEmbedding
+_CONTRIB_VERSION = 1
+
+
+class OnnxKernels:
+    """The fused operators. Heads travel folded into the last axis, as the operators take them."""
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        # ONNX Runtime's own operator: its CPU kernel works in tiles, opset 23's Attention stores all logits.
+        heads = q.shape[2]
+        attended = symbolic(
+            "com.microsoft::MultiHeadAttention",
+            (q.flatten(2), k.flatten(2), v.flatten(2)),
+            {"num_heads": heads},
+            dtype=q.dtype,
+            shape=q.flatten(2).shape,
+            version=_CONTRIB_VERSION,
+        )
+        return attended.unflatten(-1, (heads, -1))
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        return symbolic(
+            "RMSNormalization", (x, weight), {"axis": -1, "epsilon": eps}, dtype=x.dtype, shape=x.shape, version=OPSET
+        )
+
+    def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        heads = x.shape[2]
+        rotated = symbolic(
+            "RotaryEmbedding",
+            (x.flatten(2), cos.expand(x.shape[0], -1, -1), sin.expand(x.shape[0], -1, -1)),
+            {"num_heads": heads, "rotary_embedding_dim": 2 * cos.shape[-1]},
+            dtype=x.dtype,
+            shape=x.flatten(2).shape,
+            version=OPSET,
+        )
+        return rotated.unflatten(-1, (heads, -1))
+
+
+def _dynamic_axes(graph: Graph) -> dict[str, dict[int, object]]:
+    """torch.export's description of the axes whose length may change."""
+    dims: dict[str, object] = {}
+    for spec in graph.inputs:
+        for axis in spec.shape:
+            if isinstance(axis, str) and axis not in dims:
+                if axis == graph.leading_axis and graph.step > 1:
+                    steps = torch.export.Dim("steps", min=2, max=graph.longest // graph.step)
+                    dims[axis] = graph.step * steps
+                else:
+                    # Length 1 needs no branch here, so the graph is right for it though the tracer assumes 2.
+                    dims[axis] = torch.export.Dim(axis, min=2)
+    return {
+        spec.name: {index: dims[axis] for index, axis in enumerate(spec.shape) if isinstance(axis, str)}
+        for spec in graph.inputs
+    }
+
+
+def _declare(values: list[ir.Value], specs: tuple[TensorSpec, ...]) -> None:
+    """Give inputs or outputs the symbolic shapes of their specs, in place of the tracer's expressions."""
+    for value, spec in zip(values, specs, strict=True):
+        if value.name != spec.name:
+            raise AssertionError(f"traced as {value.name}, specified as {spec.name}")
+        value.shape = ir.Shape(spec.shape)
+
+
+def export_onnx(graph: Graph, path: Path, metadata: dict[str, str]) -> None:
+    """Write `path` and its weights, `path` + ".data", for any length of the graph's dynamic axes."""
+    with use_kernels(OnnxKernels()), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's notes on its own internals
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            graph.module,
+            kwargs=graph.example(graph.lengths[1]),
+            dynamic_shapes=_dynamic_axes(graph),
+            input_names=[spec.name for spec in graph.inputs],
+            output_names=[spec.name for spec in graph.outputs],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model
+    # No size limit: each weight is split, transposed and stored once, here, and not at every load.
+    onnxscript.optimizer.fold_constants(model, input_size_limit=2**62, output_size_limit=2**62)
+    onnxscript.optimizer.remove_unused_nodes(model)
+    _declare(list(model.graph.inputs), graph.inputs)
+    _declare(list(model.graph.outputs), graph.outputs)
+    _strip_traces(model)
+    model.graph.name, model.doc_string = graph.name, graph.description
+    model.producer_name = "sa3-edge"
+    model.metadata_props.update(metadata)
+    ir.save(model, path, external_data=f"{path.name}.data")
+
+
+def _strip_traces(model: ir.Model) -> None:
+    """Drop the tracer's notes: source lines with paths of this machine."""
+    for holder in (model, model.graph, *model.graph.initializers.values(), *model.graph.inputs):
+        holder.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        for output in node.outputs:
+            output.metadata_props.clear()

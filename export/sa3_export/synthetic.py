@@ -1,0 +1,207 @@
+"""Checkpoints of random weights in the published layout, for demos, tests and benchmarks.
+
+`small` has the sizes of the published model, `tiny` a few hundred thousand weights. What such a model makes is
+noise; the bundle says so, and so does everything made with it.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from torch import Tensor
+
+from sa3_export.checkpoint import expected_shapes, expected_text_encoder_shapes
+from sa3_export.config import read_model_config, read_text_encoder_config
+
+_TEXT_FOLDER = "t5gemma-b-b-ul2"
+
+
+@dataclass(frozen=True)
+class SyntheticSize:
+    """Sizes that differ between the synthetic checkpoints; all else is as published."""
+
+    latent_channels: int
+    dit_width: int
+    dit_depth: int
+    dit_heads: int
+    memory_tokens: int
+    ff_mult: float
+    codec_width: int
+    codec_depth: int
+    text_width: int
+    text_layers: int
+    text_heads: int
+    text_ff: int
+    vocabulary: int
+
+
+SIZES = {
+    "small": SyntheticSize(256, 1024, 20, 16, 64, 4.0, 768, 6, 768, 12, 12, 2048, 256_000),
+    "tiny": SyntheticSize(16, 128, 2, 2, 8, 2.0, 64, 2, 64, 2, 2, 96, 512),
+}
+
+
+def model_config(size: SyntheticSize) -> dict[str, Any]:
+    """A `model_config.json` with the published keys."""
+
+    def resampler(patch_key: str, conv_mapping: bool, **extra: object) -> dict[str, Any]:
+        return {
+            "type": "same",
+            "config": {
+                patch_key: 512,
+                "channels": size.codec_width,
+                "c_mults": [1],
+                "strides": [16],
+                "latent_dim": size.latent_channels,
+                "transformer_depths": [size.codec_depth],
+                "differential": True,
+                "dyt": True,
+                "dim_heads": 64,
+                "variable_stride": True,
+                "chunk_size": 32,
+                "chunk_midpoint_shift": True,
+                "conv_mapping": conv_mapping,
+                **extra,
+            },
+        }
+
+    return {
+        "model_type": "diffusion_cond_inpaint",
+        "sample_size": 5_324_800,
+        "sample_rate": 44_100,
+        "audio_channels": 2,
+        "model": {
+            "io_channels": size.latent_channels,
+            "pretransform": {
+                "type": "autoencoder",
+                "config": {
+                    "encoder": resampler("in_channels", conv_mapping=False),
+                    "decoder": resampler("out_channels", conv_mapping=True, sinusoidal_blocks=[0]),
+                    "bottleneck": {"type": "softnorm", "config": {"dim": size.latent_channels, "auto_scale": True}},
+                    "pretransform": {"type": "patched", "config": {"patch_size": 256, "channels": 2}},
+                    "latent_dim": size.latent_channels,
+                    "downsampling_ratio": 4096,
+                    "io_channels": 2,
+                },
+            },
+            "conditioning": {
+                "cond_dim": size.text_width,
+                "configs": [
+                    {
+                        "id": "prompt",
+                        "type": "t5gemma",
+                        "config": {"max_length": 256, "padding_mode": "learned", "subfolder": _TEXT_FOLDER},
+                    },
+                    {
+                        "id": "seconds_total",
+                        "type": "number",
+                        "config": {"min_val": 0, "max_val": 384, "fourier_features_type": "expo"},
+                    },
+                ],
+            },
+            "diffusion": {
+                "type": "dit",
+                "diffusion_objective": "rf_denoiser",
+                "cross_attention_cond_ids": ["prompt", "seconds_total"],
+                "global_cond_ids": ["seconds_total"],
+                "local_add_cond_ids": ["inpaint_mask", "inpaint_masked_input"],
+                "mask_padding_attention": True,
+                "config": {
+                    "io_channels": size.latent_channels,
+                    "embed_dim": size.dit_width,
+                    "depth": size.dit_depth,
+                    "num_heads": size.dit_heads,
+                    "cond_token_dim": size.text_width,
+                    "global_cond_dim": size.text_width,
+                    "local_add_cond_dim": size.latent_channels + 1,
+                    "global_cond_type": "adaLN",
+                    "timestep_features_type": "expo",
+                    "attn_kwargs": {"qk_norm": "rms"},
+                    "norm_type": "rms_norm",
+                    "ff_kwargs": {"mult": size.ff_mult},
+                    "num_memory_tokens": size.memory_tokens,
+                },
+            },
+        },
+    }
+
+
+def text_encoder_config(size: SyntheticSize) -> dict[str, Any]:
+    """The encoder half of a T5Gemma `config.json`."""
+    head_dim = size.text_width // size.text_heads
+    encoder = {
+        "vocab_size": size.vocabulary,
+        "hidden_size": size.text_width,
+        "num_hidden_layers": size.text_layers,
+        "num_attention_heads": size.text_heads,
+        "num_key_value_heads": size.text_heads,
+        "head_dim": head_dim,
+        "query_pre_attn_scalar": head_dim,
+        "intermediate_size": size.text_ff,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "sliding_window": 4096,
+    }
+    return {"model_type": "t5gemma", "encoder": encoder}
+
+
+def tokenizer() -> Tokenizer:
+    """A Gemma-style BPE without merges: one token a letter, bytes for all else. 360 ids."""
+    specials = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    pieces = [*specials, *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
+    pieces += [chr(code) for code in range(33, 127)]
+    bpe = models.BPE(
+        vocab={piece: index for index, piece in enumerate(pieces)},
+        merges=[],
+        unk_token="<unk>",  # noqa: S106 - a vocabulary entry
+        byte_fallback=True,
+        fuse_unk=True,
+    )
+    made = Tokenizer(bpe)
+    made.add_special_tokens(specials)
+    made.normalizer = normalizers.Replace(" ", "▁")
+    made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return made
+
+
+def _random_weights(shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
+    """Weights that keep activations near unit size, each kind of tensor by the end of its name."""
+    for name, shape in shapes.items():
+        kind = name.rsplit(".", 1)[-1]
+        noise = torch.randn(shape, generator=generator)
+        if kind == "inv_freq":
+            yield name, 1.0 / 10000.0 ** (torch.arange(0, 2 * shape[0], 2).float() / (2 * shape[0]))
+        elif kind in {"gamma", "weight_g", "scaling_factor", "alpha"}:
+            yield name, 1 + 0.1 * noise
+        elif kind == "running_std":
+            yield name, torch.ones(shape)
+        elif kind in {"bias", "beta", "to_scale_shift_gate"} or (kind == "weight" and len(shape) == 1):
+            yield name, 0.05 * noise
+        elif kind in {"memory_tokens", "new_tokens", "padding_embedding"} or "embed_tokens" in name:
+            yield name, noise
+        else:
+            yield name, noise / math.sqrt(math.prod(shape[1:]))
+
+
+def write_synthetic_checkpoint(folder: Path, size_name: str, seed: int = 0) -> None:
+    """Write a checkpoint of random weights into `folder`, which must not exist yet."""
+    size = SIZES[size_name]
+    text_folder = folder / _TEXT_FOLDER
+    text_folder.mkdir(parents=True)
+    (folder / "model_config.json").write_text(json.dumps(model_config(size), indent=1), encoding="utf-8")
+    (text_folder / "config.json").write_text(json.dumps(text_encoder_config(size), indent=1), encoding="utf-8")
+    tokenizer().save(str(text_folder / "tokenizer.json"))
+
+    generator = torch.Generator().manual_seed(seed)
+    shapes = expected_shapes(read_model_config(folder / "model_config.json"))
+    save_file(dict(_random_weights(shapes, generator)), folder / "model.safetensors")
+    text_config, _ = read_text_encoder_config(text_folder / "config.json")
+    text_shapes = expected_text_encoder_shapes(text_config)
+    text = {name: weight.bfloat16() for name, weight in _random_weights(text_shapes, generator)}
+    save_file(text, text_folder / "model.safetensors")
