@@ -1,9 +1,11 @@
 """What can go wrong with a checkpoint or an export, in words for the person who started it."""
 
+from sa3_edge.errors import RequestError, Sa3Error
 
-class CheckpointError(ValueError):
+
+class CheckpointError(RequestError):
     """The checkpoint is not one that we can compute: missing, misshapen or unsupported parts, named."""
 
 
-class ParityError(RuntimeError):
+class ParityError(Sa3Error):
     """An exported graph does not compute what PyTorch computes; nothing of it is kept."""

@@ -1,0 +1,58 @@
+"""Inference engines: what runs a bundle's graphs. One file an engine, loaded when it is asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from sa3_edge.bundle import Bundle
+from sa3_edge.errors import RequestError
+from sa3_edge.manifest import GraphName
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """`threads`: how many CPU threads a graph may use; None leaves it to the engine (one a physical core)."""
+
+    threads: int | None = None
+
+
+class Session(Protocol):
+    """One loaded graph."""
+
+    def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """Named arrays in, named arrays out, as the manifest describes them. Raises EngineError."""
+
+
+class Engine(Protocol):
+    """`artifact` is the format it reads from a bundle ("onnx", "coreml")."""
+
+    name: str
+    artifact: str
+
+    def load(self, bundle: Bundle, graph: GraphName) -> Session:
+        """Raises EngineError if the graph cannot be loaded, BundleError if the bundle lacks it."""
+
+    def describe(self) -> str:
+        """The engine, its version and where it computes, in one line."""
+
+
+ENGINES = {
+    "onnxruntime": "sa3_edge.engines.onnxruntime:OnnxRuntimeEngine",
+}
+DEFAULT_ENGINE = "onnxruntime"
+
+
+def create_engine(name: str, options: EngineOptions) -> Engine:
+    """The engine called `name`. Raises RequestError for an unknown name, EngineError if it is not installed."""
+    if name not in ENGINES:
+        raise RequestError(f"unknown engine {name!r}; choose {' or '.join(ENGINES)}")
+    if options.threads is not None and options.threads < 1:
+        raise RequestError(f"threads must be 1 or more, got {options.threads}")
+    module, attribute = ENGINES[name].split(":")
+    engine: Engine = getattr(import_module(module), attribute)(options)
+    return engine

@@ -1,0 +1,145 @@
+"""`manifest.json`: all that a host needs to know of a bundle. Unknown or missing fields are errors.
+
+`runtimes/README.md` describes each field for host authors.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from sa3_edge.errors import BundleError
+
+SCHEMA_VERSION = 1
+FILE_NAME = "manifest.json"
+
+GraphName = Literal["text_encoder", "conditioner", "denoiser", "decoder", "encoder"]
+Objective = Literal["rf_denoiser", "rectified_flow"]
+
+
+class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class File(_Struct):
+    """A file of the bundle; `path` is relative to the bundle's folder, with forward slashes."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Tensor(_Struct):
+    """An input or output. A name in `shape` is an axis whose length the host chooses."""
+
+    name: str
+    dtype: Literal["float32", "float16", "int64", "int32"]
+    shape: list[int | str]
+
+
+class Parity(_Struct):
+    """Signal-to-noise ratio against PyTorch at one length of the graph's leading axis, the worst output's."""
+
+    length: int
+    snr_db: float
+
+
+class Artifact(_Struct):
+    """One graph in one format. `files[0]` is the one to load; the others lie beside it."""
+
+    files: list[File]
+    precision: str
+    parity: list[Parity]
+
+
+class Graph(_Struct):
+    """A graph's interface, the same in every format, and its files by format ("onnx", "coreml")."""
+
+    description: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    artifacts: dict[str, Artifact]
+
+
+class Model(_Struct):
+    """Where the weights come from. `synthetic` weights are random numbers: what they make is noise."""
+
+    name: str
+    revision: str
+    licence: str
+    synthetic: bool
+
+
+class Audio(_Struct):
+    """Geometry. A latent frame is `samples_per_frame` samples of every channel."""
+
+    sample_rate: int
+    channels: int
+    samples_per_frame: int
+    latent_channels: int
+    max_frames: int
+
+
+class Text(_Struct):
+    """`hidden_size` is the width of the text encoder's output."""
+
+    tokenizer: File
+    max_tokens: int
+    hidden_size: int
+
+
+class Sampler(_Struct):
+    """`logsnr_*`: timesteps are sigmoid(-logsnr) on a line from start (t = 1) to end (t = 0)."""
+
+    objective: Objective
+    logsnr_start: float
+    logsnr_end: float
+    steps: int
+    guidance: float
+    headroom_seconds: float
+
+
+class Tiles(_Struct):
+    """How to cut sequences for the decoder and the encoder, in frames; lengths are multiples of `multiple`."""
+
+    frames: int
+    overlap: int
+    multiple: int
+
+
+class Manifest(_Struct):
+    """The whole file."""
+
+    schema_version: int
+    model: Model
+    audio: Audio
+    text: Text
+    sampler: Sampler
+    tiles: Tiles
+    graphs: dict[GraphName, Graph]
+    made_with: dict[str, str]
+    unknown_config_keys: list[str]
+
+    @property
+    def max_seconds(self) -> float:
+        """The longest clip of one pass, in whole seconds where the frames allow it."""
+        audio = self.audio
+        return audio.max_frames * audio.samples_per_frame // audio.sample_rate
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Read `manifest.json`. Raises BundleError, naming the field."""
+    try:
+        version = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).get("schema_version")
+        if version is not None and msgspec.json.decode(version) != SCHEMA_VERSION:
+            raise BundleError(
+                f"schema version {bytes(version).decode()} is not the one that this sa3-edge reads "
+                f"({SCHEMA_VERSION}); export the bundle again or use another sa3-edge"
+            )
+        return msgspec.json.decode(data, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{FILE_NAME} is not valid: {error}") from None
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The file's bytes, indented for people."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"

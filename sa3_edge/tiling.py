@@ -1,0 +1,64 @@
+"""Sequences through the autoencoder in tiles: the same result as in one piece, in memory that does not grow.
+
+A frame is influenced by less than `overlap` frames on each side, and the autoencoder works on windows of `multiple`
+frames, so a tile that begins on a multiple and carries the overlap decodes its middle exactly.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sa3_edge.manifest import Tiles
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Frames [start, stop) go in; of what comes out, [keep_start, keep_stop) is kept. All in frames of the whole."""
+
+    start: int
+    stop: int
+    keep_start: int
+    keep_stop: int
+
+
+def plan_tiles(wanted: int, available: int, tiles: Tiles) -> list[Tile]:
+    """Tiles whose kept parts are the frames 0..wanted-1 of a sequence of `available` frames, a multiple."""
+    planned = []
+    for keep_start in range(0, wanted, tiles.frames):
+        keep_stop = min(keep_start + tiles.frames, wanted)
+        stop = keep_stop + tiles.overlap
+        stop = min(stop + -stop % tiles.multiple, available)
+        planned.append(Tile(max(0, keep_start - tiles.overlap), stop, keep_start, keep_stop))
+    return planned
+
+
+def pad_to_multiple(latents: Array, multiple: int) -> Array:
+    """(1, C, T) with its last frame repeated until T is a multiple."""
+    missing = -latents.shape[-1] % multiple
+    return np.pad(latents, ((0, 0), (0, 0), (0, missing)), mode="edge") if missing else latents
+
+
+def decode_tiles(
+    decode: Callable[[Array], Array], latents: Array, wanted: int, tiles: Tiles, samples_per_frame: int
+) -> Iterator[Array]:
+    """Decode latents (1, C, T) tile by tile; yields (1, channels, samples) pieces of the first `wanted` frames."""
+    latents = pad_to_multiple(latents, tiles.multiple)
+    for tile in plan_tiles(wanted, latents.shape[-1], tiles):
+        audio = decode(np.ascontiguousarray(latents[:, :, tile.start : tile.stop]))
+        first, last = tile.keep_start - tile.start, tile.keep_stop - tile.start
+        yield audio[:, :, first * samples_per_frame : last * samples_per_frame]
+
+
+def encode_tiles(encode: Callable[[Array], Array], audio: Array, tiles: Tiles, samples_per_frame: int) -> Array:
+    """Encode audio (1, channels, N), N a multiple of whole windows, tile by tile -> latents (1, C, N / frame)."""
+    frames = audio.shape[-1] // samples_per_frame
+    pieces = []
+    for tile in plan_tiles(frames, frames, tiles):
+        span = audio[:, :, tile.start * samples_per_frame : tile.stop * samples_per_frame]
+        latents = encode(np.ascontiguousarray(span))
+        pieces.append(latents[:, :, tile.keep_start - tile.start : tile.keep_stop - tile.start])
+    return np.concatenate(pieces, axis=-1)
