@@ -99,7 +99,8 @@ class _Block(nn.Module):
         h = h + self.self_attn(self.pre_norm(h, scale_1) + shift_1, *rotary) * torch.sigmoid(1 - gate_1)
         h = h + self.cross_attn(self.cross_attend_norm(h), *cross)
         h = h + local
-        return h + self.ff(self.ff_norm(h, scale_2) + shift_2) * torch.sigmoid(1 - gate_2)
+        fed: Tensor = self.ff(self.ff_norm(h, scale_2) + shift_2)
+        return h + fed * torch.sigmoid(1 - gate_2)
 
 
 class _Transformer(nn.Module):
@@ -140,7 +141,10 @@ class DiffusionTransformer(nn.Module):
             values.append(v)
             local_embeds.append(torch.cat((no_memory, layer.to_local_embed(rows)[0])))
         return Conditioning(
-            torch.stack(keys), torch.stack(values), self.to_global_embed(global_cond), torch.stack(local_embeds)
+            torch.stack(keys),
+            torch.stack(values),
+            self.to_global_embed(global_cond),
+            torch.stack(local_embeds),
         )
 
     def denoise(self, x: Tensor, t: Tensor, conditioning: Conditioning, key_bias: Tensor) -> Tensor:
@@ -163,6 +167,6 @@ class DiffusionTransformer(nn.Module):
             local = conditioning.local_embed[index].index_select(0, rows)
             h = layer(h, modulation, rotary, cross, local)
 
-        velocity = transformer.project_out(h[:, memory.shape[0] :]).transpose(1, 2)
-        out: Tensor = velocity + self.postprocess_conv(velocity)
-        return out
+        velocity: Tensor = transformer.project_out(h[:, memory.shape[0] :]).transpose(1, 2)
+        postprocessed: Tensor = self.postprocess_conv(velocity)
+        return velocity + postprocessed
