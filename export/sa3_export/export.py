@@ -15,14 +15,16 @@ from sa3_edge.bundle import sha256_of
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.graphs import GRAPHS, Graph, TensorSpec
-from sa3_export.onnx_export import OPSET, export_onnx
+from sa3_export.onnx_export import OPSET, save_onnx, trace_onnx
 from sa3_export.parity import Arrays, measure_parity
+from sa3_export.precision import Bar, Precision, bar_of, parse_precision
+from sa3_export.quantize import block_linears, quantize
 from sa3_export.synthetic import SIZES, write_synthetic_checkpoint
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 _SILENT: Progress = lambda what, done, total: None  # noqa: E731
 
-MINIMUM_SNR_DB = 80.0  # in fp32
+DEFAULT_PRECISION = "fp32"
 PUBLISHED_LICENCE = "Stability AI Community License; text encoder: Gemma Terms of Use"
 SYNTHETIC_LICENCE = "MIT (random weights)"
 # One frame reaches less than 3 frames to each side (ARCHITECTURE: 1 to 2 and a patch); windows are 2 frames.
@@ -41,15 +43,18 @@ def export_bundle(
     name: str | None = None,
     overwrite: bool = False,
     synthetic: bool = False,
+    precision: str = DEFAULT_PRECISION,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export the checkpoint directory `checkpoint_path` to the bundle folder `out`.
 
-    Each graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done;
-    until then, and after a failure, nothing is there (`overwrite` keeps the old bundle until then). Raises
-    CheckpointError for a checkpoint that cannot be computed, ParityError below 80 dB SNR, RequestError if `out` is
-    in the way.
+    `precision` is "fp32", "int8" or "balanced", with exceptions: "int8,decoder=fp32". Each graph is compared with
+    PyTorch at several lengths before it is kept. The folder appears when all is done; until then, and after a
+    failure, nothing is there (`overwrite` keeps the old bundle until then). Raises CheckpointError for a checkpoint
+    that cannot be computed, ParityError below 80 dB SNR (in int8 below the bars of `precision.py`), RequestError for
+    an unknown precision or if `out` is in the way.
     """
+    precisions = parse_precision(precision)
     checkpoint = Checkpoint(checkpoint_path)
     guessed_name, revision = _identity(checkpoint_path)
     with _new_folder(out, overwrite) as folder:
@@ -57,7 +62,7 @@ def export_bundle(
         for index, (graph_name, build) in enumerate(GRAPHS.items()):
             progress(graph_name, index, len(GRAPHS))
             graph = build(checkpoint)
-            artifact = _export_graph(graph, folder, checkpoint.config.sample_rate)
+            artifact = _export_graph(graph, folder, checkpoint.config.sample_rate, precisions[graph.name])
             graphs[graph.name] = _describe(graph, {"onnx": artifact})
         progress("manifest", len(GRAPHS), len(GRAPHS))
         shutil.copyfile(checkpoint.tokenizer_file, folder / "tokenizer.json")
@@ -83,6 +88,7 @@ def export_synthetic(
     name: str | None = None,
     overwrite: bool = False,
     seed: int = 0,
+    precision: str = DEFAULT_PRECISION,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export a model of random weights, "small" (published sizes) or "tiny".
@@ -91,6 +97,7 @@ def export_synthetic(
     """
     if size not in SIZES:
         raise RequestError(f"unknown synthetic size {size!r}; choose {' or '.join(SIZES)}")
+    parse_precision(precision)
     _check_free(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the bundle: it needs the same space, and /tmp may be small.
@@ -98,7 +105,9 @@ def export_synthetic(
         progress("random weights", 0, len(GRAPHS))
         checkpoint = Path(temporary) / f"synthetic-{size}"
         write_synthetic_checkpoint(checkpoint, size, seed)
-        return export_bundle(checkpoint, out, name=name, overwrite=overwrite, synthetic=True, progress=progress)
+        return export_bundle(
+            checkpoint, out, name=name, overwrite=overwrite, synthetic=True, precision=precision, progress=progress
+        )
 
 
 def _identity(path: Path) -> tuple[str, str | None]:
@@ -134,23 +143,31 @@ def _file(folder: Path, name: str) -> m.File:
     return m.File(path=name, sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
-def _export_graph(graph: Graph, folder: Path, sample_rate: int) -> m.Artifact:
+def _export_graph(graph: Graph, folder: Path, sample_rate: int, precision: Precision) -> m.Artifact:
     path = folder / f"{graph.name}.onnx"
-    export_onnx(
-        graph,
-        path,
-        {"sample_rate": str(sample_rate), "made_with": f"sa3-edge {metadata.version('sa3-edge')}"},
+    properties = {"sample_rate": str(sample_rate), "made_with": f"sa3-edge {metadata.version('sa3-edge')}"}
+    model = trace_onnx(graph)
+    linears = block_linears(model)
+    save_onnx(model, path, properties)
+    parity = _check(graph, path, bar_of(graph.name, "fp32"))
+    if precision == "int8":
+        # Only a graph that is right in fp32 is quantized: the error of int8 would hide a fault.
+        quantize(model, linears)
+        save_onnx(model, path, properties)
+        parity = _check(graph, path, bar_of(graph.name, precision))
+    return m.Artifact(
+        files=[_file(folder, path.name), _file(folder, f"{path.name}.data")], precision=precision, parity=parity
     )
+
+
+def _check(graph: Graph, path: Path, bar: Bar) -> list[m.Parity]:
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: Arrays) -> Arrays:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
-    parity = measure_parity(graph, run, MINIMUM_SNR_DB)
-    return m.Artifact(
-        files=[_file(folder, path.name), _file(folder, f"{path.name}.data")], precision="fp32", parity=parity
-    )
+    return measure_parity(graph, run, bar)
 
 
 def _tensor(spec: TensorSpec) -> m.Tensor:

@@ -87,6 +87,10 @@ def export(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    precision: Annotated[
+        str,
+        typer.Option(help="fp32, int8 or balanced (codec int8); exceptions follow, e.g. int8,decoder=fp32."),
+    ] = "fp32",
     json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle of graphs. Needs the extra: pip install "sa3-edge\\[export]".
@@ -95,7 +99,7 @@ def export(
     """
     from sa3_edge.cli.export import run
 
-    run(checkpoint, out, synthetic, name, overwrite, json)
+    run(checkpoint, out, synthetic, name, overwrite, precision, json)
 
 
 @app.command()

@@ -7,7 +7,13 @@ from sa3_edge.errors import RequestError, Sa3Error
 
 
 def run(
-    checkpoint: Path | None, out: Path, synthetic: str | None, name: str | None, overwrite: bool, json: bool
+    checkpoint: Path | None,
+    out: Path,
+    synthetic: str | None,
+    name: str | None,
+    overwrite: bool,
+    precision: str,
+    json: bool,
 ) -> None:
     """Export, say what was made and how exact it is."""
     if (checkpoint is None) == (synthetic is None):
@@ -26,9 +32,13 @@ def run(
             progress("Exporting", done, total)
 
         if checkpoint is not None:
-            made = export_bundle(checkpoint, out, name=name, overwrite=overwrite, progress=one_bar)
+            made = export_bundle(
+                checkpoint, out, name=name, overwrite=overwrite, precision=precision, progress=one_bar
+            )
         else:
-            made = export_synthetic(synthetic or "", out, name=name, overwrite=overwrite, progress=one_bar)
+            made = export_synthetic(
+                synthetic or "", out, name=name, overwrite=overwrite, precision=precision, progress=one_bar
+            )
 
     artifacts = {
         f"{graph_name}.{kind}": artifact
@@ -38,11 +48,13 @@ def run(
     if json:
         sizes = {key: sum(file.bytes for file in artifact.files) for key, artifact in artifacts.items()}
         worst = {key: min(parity.snr_db for parity in artifact.parity) for key, artifact in artifacts.items()}
+        precisions = {key: artifact.precision for key, artifact in artifacts.items()}
         print_json(
             {
                 "bundle": str(out),
                 "model": made.model.name,
                 "bytes": sizes,
+                "precision": precisions,
                 "snr_db": worst,
                 "synthetic": made.model.synthetic,
                 "unknown_config_keys": made.unknown_config_keys,

@@ -43,6 +43,8 @@ class Engine(Protocol):
 
 ENGINES = {
     "onnxruntime": "sa3_edge.engines.onnxruntime:OnnxRuntimeEngine",
+    "openvino": "sa3_edge.engines.openvino:OpenVinoEngine",
+    "openvino-bf16": "sa3_edge.engines.openvino:OpenVinoBf16Engine",
 }
 DEFAULT_ENGINE = "onnxruntime"
 
