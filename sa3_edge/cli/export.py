@@ -32,9 +32,7 @@ def run(
             progress("Exporting", done, total)
 
         if checkpoint is not None:
-            made = export_bundle(
-                checkpoint, out, name=name, overwrite=overwrite, precision=precision, progress=one_bar
-            )
+            made = export_bundle(checkpoint, out, name=name, overwrite=overwrite, precision=precision, progress=one_bar)
         else:
             made = export_synthetic(
                 synthetic or "", out, name=name, overwrite=overwrite, precision=precision, progress=one_bar
