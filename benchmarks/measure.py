@@ -1,7 +1,6 @@
 """Timing, and what is kept of it."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -13,6 +12,15 @@ from pathlib import Path
 from typing import Any
 
 _MEGABYTE = 1e6
+# A process begins with the peak memory of the one that it was forked from, so a small one starts it and asks.
+_LAUNCHER = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE)
+stdout = process.stdout.read().decode()
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), stdout, time.perf_counter() - start, usage.ru_maxrss]))
+"""
 
 
 @dataclass(frozen=True)
@@ -56,16 +64,11 @@ class Finished:
 
 def run_process(command: list[str]) -> Finished:
     """Run a command in a fresh process; its peak memory counts the pages of mapped files that it touched."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    stdout = process.stdout.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    elapsed = time.perf_counter() - start
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, stdout)
-    peak = usage.ru_maxrss if sys.platform == "darwin" else usage.ru_maxrss * 1024
+    launched = subprocess.run([sys.executable, "-c", _LAUNCHER, *command], stdout=subprocess.PIPE, check=True)
+    code, stdout, elapsed, peak = json.loads(launched.stdout)
+    if code:
+        raise subprocess.CalledProcessError(code, command, stdout)
+    peak *= 1 if sys.platform == "darwin" else 1024
     return Finished(stdout, elapsed, peak / _MEGABYTE)
 
 
