@@ -146,6 +146,12 @@ def generate(
         bool, typer.Option("--json", help="Print one JSON object a clip.", rich_help_panel=_OUTPUT)
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=_OUTPUT)] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also print engine, bundle and all times.", rich_help_panel=_OUTPUT)
+    ] = False,
+    play: Annotated[
+        bool, typer.Option("--play", help="Play each clip when it is done (extra: play).", rich_help_panel=_OUTPUT)
+    ] = False,
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
 ) -> None:
@@ -185,7 +191,7 @@ def generate(
         limiter=limiter,
     )
     files = FileOptions(output, save_latents, format, bits, sidecar)
-    options = single.RunOptions(model, engine, threads, json, quiet)
+    options = single.RunOptions(model, engine, threads, json, quiet, verbose, play)
     if (prompt is None) == (prompts is None):
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
     if prompts is None:
