@@ -320,9 +320,7 @@ def test_strength_0_changes_nothing(tiny_checkpoint: Path, tmp_path: Path) -> No
     assert _distance(nearly, _merged_velocity(tiny_checkpoint, [])) < 1e-5
 
 
-def test_export_merges_into_both_graphs_and_records_it(
-    tiny_checkpoint: Path, tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_export_merges_into_both_graphs_and_records_it(tiny_checkpoint: Path, tmp_path: Path, run_cli: RunCli) -> None:
     first, second = _random_parts(tiny_checkpoint, 11), _random_parts(tiny_checkpoint, 12, (1,))
     odd = tmp_path / "odd:0.5"  # looks like a strength, is a path
     odd.mkdir()

@@ -12,7 +12,8 @@ the weight that those before it left: the deltas of plain LoRAs add, DoRA takes 
 meets. All in fp64.
 
 Source: `stable_audio_3/models/lora/{model,loader}.py` of the public `Stability-AI/stable-audio-3`, whose adapters are
-parametrizations that chain the same way; `peft/tuners/lora` of `huggingface/peft` agrees at strength 1.
+parametrizations that chain the same way. `peft/tuners/lora` of `huggingface/peft` agrees at strength 1; elsewhere it
+scales V alone, so that a DoRA of strength 0 would still replace ||W|| by m.
 """
 
 import math
@@ -52,14 +53,19 @@ class AdapterFile:
         head, colon, tail = text.rpartition(":")
         if not colon or Path(text).is_file():
             return cls(Path(text))
-        try:
-            return cls(Path(head), float(tail))
-        except ValueError as error:
-            if isinstance(error, RequestError):
-                raise
+        strength = _float(tail)
+        if strength is not None:
+            return cls(Path(head), strength)
         if Path(head).is_file():
             raise RequestError(f"{text}: the strength must be a number, got {tail!r}")
         return cls(Path(text))
+
+
+def _float(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,7 @@ def _misfit(layer: str, parts: Mapping[str, Tensor], magnitudes: Magnitudes, sha
         )
     outputs, inputs = shape[0], math.prod(shape[1:])
     for name, tensor in parts.items():
-        if not tensor.is_floating_point() or not torch.isfinite(tensor.sum(dtype=torch.float64)):
+        if not tensor.is_floating_point() or not torch.isfinite(tensor.double().sum()):
             return f"{layer}.{name} holds NaN, infinity or no real numbers"
     a, b = parts["lora_A"], parts["lora_B"]
     rank = a.shape[0] if a.dim() else 0
