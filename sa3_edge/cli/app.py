@@ -42,36 +42,137 @@ def options(
     """Read by `main` (debug) and by the callback above (version)."""
 
 
+_EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
+
+
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(help='What to hear, e.g. "lofi piano". May be empty.')],
-    seconds: Annotated[float, typer.Option("--seconds", "-s", help="Length of the clip.")] = 30.0,
+    prompt: Annotated[str | None, typer.Argument(help='What to hear, e.g. "lofi piano". May be empty.')] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", "-s", help="Length of the clip: 30, or the recording's, by default.")
+    ] = None,
     model: ModelOption = models.DEFAULT,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same music; random by default.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the model's own by default.")] = None,
     headroom: Annotated[
         float | None, typer.Option(help="Seconds composed beyond the end and cut off; 6 by default.")
     ] = None,
-    engine: EngineOption = "onnxruntime",
-    threads: ThreadsOption = None,
+    init_audio: Annotated[
+        Path | None,
+        typer.Option(
+            help="A recording to start from, in any format, rate and number of channels.", rich_help_panel=_EDITING
+        ),
+    ] = None,
+    noise_level: Annotated[
+        float | None,
+        typer.Option(
+            help="Variation: how far from the recording, 0.01 to 1; 0.7 by default.", rich_help_panel=_EDITING
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="Variation: steps down from the noise level, monotonic (default) or reference.",
+            rich_help_panel=_EDITING,
+        ),
+    ] = None,
+    inpaint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Make START:END anew, in seconds; 4:8, 4:, :8 or 1:30-1:45. Repeatable.", rich_help_panel=_EDITING
+        ),
+    ] = None,
+    extend: Annotated[
+        float | None, typer.Option(help="Go on for so many seconds after the recording.", rich_help_panel=_EDITING)
+    ] = None,
+    prepend: Annotated[
+        float | None, typer.Option(help="Begin so many seconds before the recording.", rich_help_panel=_EDITING)
+    ] = None,
+    splice: Annotated[
+        bool,
+        typer.Option(
+            "--splice/--no-splice",
+            help="Put the recording's own samples back where it is kept.",
+            rich_help_panel=_EDITING,
+        ),
+    ] = True,
+    cfg: Annotated[
+        float | None,
+        typer.Option(
+            help="Classifier-free guidance; 1 is none. The model's own by default.", rich_help_panel=_GUIDANCE
+        ),
+    ] = None,
+    negative_prompt: Annotated[
+        str, typer.Option(help="What guidance leads away from.", rich_help_panel=_GUIDANCE)
+    ] = "",
+    apg: Annotated[
+        float, typer.Option(help="Adaptive projected guidance: 1 all, 0 plain guidance.", rich_help_panel=_GUIDANCE)
+    ] = 1.0,
+    count: Annotated[int, typer.Option(help="Several clips, of seeds S, S+1, ...", rich_help_panel=_OUTPUT)] = 1,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A list instead of PROMPT: text, or JSONL with options a line. Resumable.", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The WAV file to write; named after the prompt by default."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The WAV file (with --prompts, the folder) to write; named after the prompt by default.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
     save_latents: Annotated[
-        Path | None, typer.Option("--save-latents", help="Also write the latents, (1, C, T) float32 .npy.")
+        Path | None, typer.Option(help="Also write the latents, (1, C, T) float32 .npy.", rich_help_panel=_OUTPUT)
     ] = None,
-    json: Json = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a clip.", rich_help_panel=_OUTPUT)
+    ] = False,
+    engine: EngineOption = "onnxruntime",
+    threads: ThreadsOption = None,
 ) -> None:
-    """Make a clip from a prompt.
+    """Make a clip from a prompt, or from a recording.
 
-    Example: sa3-edge generate "lofi piano" --seconds 90 -o piano.wav
+    Examples:
+
+    sa3-edge generate "lofi piano" --seconds 90 -o piano.wav
+
+    sa3-edge generate "with brushed drums" --init-audio piano.wav --noise-level 0.6
+
+    sa3-edge generate "drum fill" --init-audio song.flac --inpaint 12:14.5
+
+    sa3-edge generate "lofi piano" --init-audio piano.wav --extend 30
     """
-    from sa3_edge.cli.generate import GenerateOptions, run
-    from sa3_edge.pipeline import GenerationRequest
+    from sa3_edge.cli import batch
+    from sa3_edge.cli import generate as single
+    from sa3_edge.cli.requests import RequestOptions, build_request
+    from sa3_edge.errors import RequestError
 
-    request = GenerationRequest(prompt, seconds, seed, steps, headroom)
-    run(request, GenerateOptions(model, engine, threads, output, save_latents, json))
+    shape = RequestOptions(
+        seconds=seconds,
+        seed=seed,
+        steps=steps,
+        headroom=headroom,
+        cfg=cfg,
+        apg=apg,
+        negative_prompt=negative_prompt,
+        init_audio=init_audio,
+        noise_level=noise_level,
+        schedule=schedule,
+        inpaint=inpaint or [],
+        extend=extend,
+        prepend=prepend,
+        splice=splice,
+    )
+    options = single.RunOptions(model, engine, threads, count, output, save_latents, json)
+    if (prompt is None) == (prompts is None):
+        raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
+    if prompts is not None:
+        batch.run(prompts, shape, options)
+    else:
+        single.run(build_request(prompt or "", shape), options)
 
 
 @app.command()
