@@ -286,6 +286,7 @@ def test_a_recording_longer_than_a_pass_says_what_is_possible(pipeline: Pipeline
         (("--init-audio", "{source}", "--inpaint", "2:"), "reaches beyond the clip's 1.00 s"),
         (("--init-audio", "{source}", "--inpaint", "later"), "is no region"),
         (("--init-audio", "{source}", "--inpaint", ":"), "is no region"),
+        (("--init-audio", "{source}", "--inpaint", "0:20:40"), "is no region"),
         (("--init-audio", "{source}", "--inpaint", "a:b"), "'a' is no time"),
         (("--init-audio", "{source}", "--inpaint", "0:75-2"), "more than 59 seconds"),
         (("--init-audio", "{source}", "--inpaint", "0.2:0.4", "--seconds", "3"), "extend it"),
@@ -318,7 +319,17 @@ def test_wrong_options_say_why_and_leave_nothing(
 
 @pytest.mark.parametrize(
     ("text", "start", "end"),
-    [("4:8", 4, 8), ("4:", 4, None), (":8", None, 8), ("1:30-1:45", 90, 105), ("50-1:10.5", 50, 70.5), ("-8", None, 8)],
+    [
+        ("4:8", 4, 8),
+        ("4:", 4, None),
+        (":8", None, 8),
+        ("1:30:1:45", 90, 105),
+        ("1:30:", 90, None),
+        (":1:30", None, 90),
+        ("1:30-1:45", 90, 105),
+        ("50-1:10.5", 50, 70.5),
+        ("-8", None, 8),
+    ],
 )
 def test_regions(text: str, start: float | None, end: float | None) -> None:
     from sa3_edge.cli.requests import parse_region

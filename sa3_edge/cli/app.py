@@ -79,7 +79,7 @@ def generate(
     inpaint: Annotated[
         list[str] | None,
         typer.Option(
-            help="Make START:END anew, in seconds; 4:8, 4:, :8 or 1:30-1:45. Repeatable.", rich_help_panel=_EDITING
+            help="Make START:END anew, seconds or mm:ss; 4:8, 4:, :8, 1:30:1:45. Repeatable.", rich_help_panel=_EDITING
         ),
     ] = None,
     extend: Annotated[

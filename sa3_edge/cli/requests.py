@@ -44,16 +44,17 @@ def parse_time(text: str) -> float:
 
 
 def parse_region(text: str) -> Region:
-    """A region from "4:8", "4:", ":8", "1:30-1:45" or "50-". Raises RequestError.
+    """A region from "4:8", "4:", ":8", "1:30:1:45" or, where that could be read in two ways, "50-1:10".
 
-    START:END is read in seconds. Where a time has a colon itself, a dash stands between the two.
+    Raises RequestError.
     """
-    separator = "-" if "-" in text else ":"
-    parts = text.split(separator)
+    parts = text.split("-" if "-" in text else ":")
+    if "-" not in text and len(parts) == 4:
+        parts = [":".join(parts[:2]), ":".join(parts[2:])]  # 1:30:1:45
+    elif "-" not in text and len(parts) == 3 and "" in (parts[0], parts[2]):
+        parts = [":".join(parts[:2]), ""] if parts[2] == "" else ["", ":".join(parts[1:])]  # 1:30: or :1:30
     if len(parts) != 2 or parts == ["", ""]:
-        raise RequestError(
-            f"{text!r} is no region; write START:END in seconds (4:8, 4:, :8) or with a dash (1:30-1:45)"
-        )
+        raise RequestError(f"{text!r} is no region; write START:END in seconds (4:8, 4:, :8) or with a dash (50-1:10)")
     start, end = (parse_time(part) if part else None for part in parts)
     return Region(start, end)
 
