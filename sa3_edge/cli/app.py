@@ -256,6 +256,13 @@ def export(
         str | None,
         typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny."),
     ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:STRENGTH]",
+            help="Merge a LoRA or DoRA adapter (safetensors), 1 as strong as trained; may be repeated.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     json: Json = False,
@@ -266,7 +273,7 @@ def export(
     """
     from sa3_edge.cli.export import run
 
-    run(checkpoint, out, synthetic, name, overwrite, json)
+    run(checkpoint, out, synthetic, lora or [], name, overwrite, json)
 
 
 @app.command()
