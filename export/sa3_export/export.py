@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ from sa3_edge.bundle import sha256_of
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.graphs import GRAPHS, Graph, TensorSpec
+from sa3_export.lora import AdapterFile
 from sa3_export.onnx_export import OPSET, save_onnx, trace_onnx
 from sa3_export.parity import Arrays, measure_parity
 from sa3_export.precision import Bar, Precision, bar_of, parse_precision
@@ -44,9 +45,10 @@ def export_bundle(
     overwrite: bool = False,
     synthetic: bool = False,
     precision: str = DEFAULT_PRECISION,
+    adapters: Sequence[AdapterFile] = (),
     progress: Progress = _SILENT,
 ) -> m.Manifest:
-    """Export the checkpoint directory `checkpoint_path` to the bundle folder `out`.
+    """Export the checkpoint directory `checkpoint_path`, with `adapters` merged, to the bundle folder `out`.
 
     `precision` is "fp32", "int8" or "balanced", with exceptions: "int8,decoder=fp32". Each graph is compared with
     PyTorch at several lengths before it is kept. The folder appears when all is done; until then, and after a
@@ -55,7 +57,7 @@ def export_bundle(
     an unknown precision or if `out` is in the way.
     """
     precisions = parse_precision(precision)
-    checkpoint = Checkpoint(checkpoint_path)
+    checkpoint = Checkpoint(checkpoint_path, adapters)
     guessed_name, revision = _identity(checkpoint_path)
     with _new_folder(out, overwrite) as folder:
         graphs: dict[m.GraphName, m.Graph] = {}
@@ -74,6 +76,10 @@ def export_bundle(
                 revision=revision or f"sha256:{sha256_of(checkpoint_path / 'model.safetensors')}",
                 licence=SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE,
                 synthetic=synthetic,
+                adapters=[
+                    m.Adapter(file=file.path.name, sha256=sha256_of(file.path), strength=file.strength)
+                    for file in adapters
+                ],
             ),
             _file(folder, "tokenizer.json"),
         )

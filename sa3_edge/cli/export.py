@@ -10,6 +10,7 @@ def run(
     checkpoint: Path | None,
     out: Path,
     synthetic: str | None,
+    lora: list[str],
     name: str | None,
     overwrite: bool,
     precision: str,
@@ -18,11 +19,14 @@ def run(
     """Export, say what was made and how exact it is."""
     if (checkpoint is None) == (synthetic is None):
         raise RequestError("name a checkpoint's folder, or --synthetic small or tiny")
+    if synthetic is not None and lora:
+        raise RequestError("--lora needs a checkpoint: random weights have nothing to adapt")
     try:
-        from sa3_export import export_bundle, export_synthetic
+        from sa3_export import AdapterFile, export_bundle, export_synthetic
     except ModuleNotFoundError as error:
         raise Sa3Error(f'export needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
 
+    adapters = [AdapterFile.parse(text) for text in lora]
     with stage_bars({}, quiet=json) as progress:
         current = ""
 
@@ -32,7 +36,15 @@ def run(
             progress("Exporting", done, total)
 
         if checkpoint is not None:
-            made = export_bundle(checkpoint, out, name=name, overwrite=overwrite, precision=precision, progress=one_bar)
+            made = export_bundle(
+                checkpoint,
+                out,
+                name=name,
+                overwrite=overwrite,
+                precision=precision,
+                adapters=adapters,
+                progress=one_bar,
+            )
         else:
             made = export_synthetic(
                 synthetic or "", out, name=name, overwrite=overwrite, precision=precision, progress=one_bar
