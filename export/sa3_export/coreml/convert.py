@@ -1,0 +1,143 @@
+"""From a graph's PyTorch module to a saved .mlpackage: one dynamic function, and fixed ones that share its weights."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import coremltools as ct
+import numpy as np
+import torch
+from coremltools.converters.mil.converter import mil_convert
+from coremltools.converters.mil.mil.passes.pass_pipeline import PassPipelineManager
+
+from sa3_export.coreml.compress import compress
+from sa3_export.coreml.contract import PackagePlan, example_at
+from sa3_export.coreml.kernels import CoreMLKernels
+from sa3_export.coreml.stamp import stamp
+from sa3_export.graphs import Graph, TensorSpec
+from sa3_export.ops import use_kernels
+
+TARGET = ct.target.iOS18  # and macOS 15: the first with fused attention and several functions in a package
+DYNAMIC = "main"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A package on disk. `functions` maps its fixed functions to their lengths; "main" takes any length."""
+
+    path: Path
+    functions: Mapping[str, int]
+    input_types: Mapping[str, str]
+    output_types: Mapping[str, str]
+
+
+def function_name(graph: Graph, length: int) -> str:
+    """The fixed function for one length, as `frames_128`."""
+    return f"{graph.leading_axis}_{length}"
+
+
+def convert(graph: Graph, plan: PackagePlan, precision: str, path: Path, metadata: Mapping[str, str]) -> Converted:
+    """Write `path` (an .mlpackage). `graph` is a `package_graph`; `precision` one of `compress.PRECISIONS`.
+
+    `metadata` is stamped into the package; its keys "licence" and "version" also fill Core ML's own fields.
+    """
+    half = precision != "fp32" and plan.half is not None
+    with _quiet():
+        model = _convert_dynamic(graph, plan, half)
+        model = compress(model, precision)
+        if plan.fixed:
+            model = _add_fixed(model, graph, plan.fixed)
+        stamp(model, graph, metadata).save(str(path))
+    return Converted(
+        path,
+        {function_name(graph, length): length for length in plan.fixed},
+        {spec.name: _type_name(spec, plan, half) for spec in graph.inputs},
+        {spec.name: _type_name(spec, plan, half) for spec in graph.outputs},
+    )
+
+
+def _type_name(spec: TensorSpec, plan: PackagePlan, half: bool) -> str:
+    if spec.dtype == torch.int64:
+        return "int32"  # Core ML has no wider integers
+    return "float16" if half and spec.name not in plan.full_inputs else "float32"
+
+
+def _convert_dynamic(graph: Graph, plan: PackagePlan, half: bool) -> Any:
+    length = graph.lengths[1]
+    # One object an axis: Core ML then knows that lengths of the same name are equal.
+    longest, usual = graph.sizes(graph.longest), graph.sizes(length)
+    axes = {axis: ct.RangeDim(1, longest[axis], default=usual[axis]) for axis in usual}
+    inputs = [
+        ct.TensorType(
+            name=spec.name,
+            shape=tuple(axes[axis] if isinstance(axis, str) else axis for axis in spec.shape),
+            dtype=np.dtype(_type_name(spec, plan, half)).type,
+        )
+        for spec in graph.inputs
+    ]
+    outputs = [
+        ct.TensorType(name=spec.name, dtype=np.dtype(_type_name(spec, plan, half)).type) for spec in graph.outputs
+    ]
+    with use_kernels(CoreMLKernels()), torch.no_grad():
+        traced = torch.jit.trace(graph.module.eval(), tuple(example_at(graph, length).values()), check_trace=False)
+    return ct.convert(
+        traced,
+        inputs=inputs,
+        outputs=outputs,
+        convert_to="mlprogram",
+        minimum_deployment_target=TARGET,
+        compute_precision=ct.transform.FP16ComputePrecision(plan.half) if half else ct.precision.FLOAT32,
+        skip_model_load=True,
+    )
+
+
+def _add_fixed(model: Any, graph: Graph, lengths: tuple[int, ...]) -> Any:
+    """The model with a function a length beside its dynamic one; equal weights are stored once.
+
+    What `ct.utils.materialize_dynamic_shape_mlmodel` does, without the pass that would turn all to fp16.
+    """
+    shapes = {}
+    for length in lengths:
+        sizes = graph.sizes(length)
+        shapes[function_name(graph, length)] = {
+            spec.name: tuple(sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape)
+            for spec in graph.inputs
+        }
+    program = model._mil_program
+    pipeline = ct.PassPipeline.DEFAULT
+    pipeline.remove_passes({"common::add_fp16_cast", "common::add_int16_cast"})
+    pipeline.insert_pass(0, "common::materialize_symbolic_shape_program")
+    pipeline.set_options(
+        "common::materialize_symbolic_shape_program",
+        {"function_name_to_materialization_map": shapes, "source_function_name": DYNAMIC},
+    )
+    PassPipelineManager.apply_pipeline(program, pipeline)
+    program.export_as_multifunction = True
+    program.skip_all_passes = True
+    return mil_convert(
+        program,
+        convert_from="milinternal",
+        convert_to="mlprogram",
+        specification_version=int(TARGET),
+        compute_units=ct.ComputeUnit.CPU_ONLY,
+        skip_model_load=True,
+    )
+
+
+class _quiet:
+    """Silence the converter's progress bars and the tracer's warnings while it works."""
+
+    def __enter__(self) -> None:
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+        self._logger = logging.getLogger("coremltools")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *error: object) -> None:
+        self._logger.setLevel(self._level)
+        self._warnings.__exit__(None, None, None)
