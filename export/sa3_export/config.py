@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sa3_edge.manifest import Objective
 from sa3_export.errors import CheckpointError
 
 # The reference's generate() caps a pass at 5 292 032 samples: 120 s rounded up to whole frames.
@@ -163,7 +164,7 @@ class ModelConfig:
     sample_rate: int
     samples_per_frame: int
     max_frames: int
-    objective: str
+    objective: Objective
     schedule: ScheduleConfig
     dit: DiTConfig
     autoencoder: AutoencoderConfig
@@ -371,9 +372,9 @@ def _conditioner(conditioning: _Section) -> ConditionerConfig:
     return ConditionerConfig(text_dim, max_tokens, folder, min_seconds, max_seconds)
 
 
-def _diffusion(diffusion: _Section) -> tuple[DiTConfig, str, ScheduleConfig]:
+def _diffusion(diffusion: _Section) -> tuple[DiTConfig, Objective, ScheduleConfig]:
     diffusion.only("type", "dit")
-    objective = diffusion.only("diffusion_objective", "rf_denoiser", "rectified_flow", default="v")
+    objective: Objective = diffusion.only("diffusion_objective", "rf_denoiser", "rectified_flow", default="v")
     diffusion.only("cross_attention_cond_ids", ["prompt", "seconds_total"])
     diffusion.only("global_cond_ids", ["seconds_total"])
     diffusion.only("local_add_cond_ids", ["inpaint_mask", "inpaint_masked_input"])

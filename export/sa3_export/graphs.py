@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sa3_edge.manifest import GraphName
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.config import ModelConfig
 from sa3_export.modules.conditioners import Conditioners
@@ -43,7 +44,7 @@ class Graph:
     measured at; `longest` bounds the leading axis, `step` is its granularity.
     """
 
-    name: str
+    name: GraphName
     description: str
     module: nn.Module
     inputs: tuple[TensorSpec, ...]
@@ -218,7 +219,8 @@ def _denoiser(checkpoint: Checkpoint) -> Graph:
         leading_axis="frames",
         longest=config.max_frames,
         step=1,
-        lengths=(1, 7, 54, 118),
+        # The longest clip too: its last frames are where rotary angles are largest.
+        lengths=(1, 7, 118, config.max_frames),
         sizes=sizes,
         fixed_values={"t": 0.63},
     )
@@ -259,7 +261,7 @@ def _encoder(checkpoint: Checkpoint) -> Graph:
 
 
 # Built one at a time: the caller drops a graph's weights before it asks for the next.
-GRAPHS: dict[str, Callable[[Checkpoint], Graph]] = {
+GRAPHS: dict[GraphName, Callable[[Checkpoint], Graph]] = {
     "text_encoder": _text_encoder,
     "conditioner": _conditioner,
     "denoiser": _denoiser,

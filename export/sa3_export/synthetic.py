@@ -19,6 +19,7 @@ from torch import Tensor
 from sa3_export.checkpoint import expected_shapes, expected_text_encoder_shapes
 from sa3_export.config import read_model_config, read_text_encoder_config
 
+_AUDIO_LEVEL = 0.02  # of the last layer: noise well below full scale
 _TEXT_FOLDER = "t5gemma-b-b-ul2"
 
 
@@ -177,6 +178,8 @@ def _random_weights(shapes: dict[str, tuple[int, ...]], generator: torch.Generat
         noise = torch.randn(shape, generator=generator)
         if kind == "inv_freq":
             yield name, 1.0 / 10000.0 ** (torch.arange(0, 2 * shape[0], 2).float() / (2 * shape[0]))
+        elif kind == "weight_g" and ".decoder." in name:
+            yield name, _AUDIO_LEVEL * (1 + 0.1 * noise)
         elif kind in {"gamma", "weight_g", "scaling_factor", "alpha"}:
             yield name, 1 + 0.1 * noise
         elif kind == "running_std":

@@ -1,0 +1,190 @@
+"""From a checkpoint to a bundle that is whole or not there."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import onnxruntime as ort
+
+from sa3_edge import manifest as m
+from sa3_edge.bundle import sha256_of
+from sa3_edge.errors import RequestError
+from sa3_export.checkpoint import Checkpoint
+from sa3_export.graphs import GRAPHS, Graph, TensorSpec
+from sa3_export.onnx_export import OPSET, export_onnx
+from sa3_export.parity import Arrays, measure_parity
+from sa3_export.synthetic import SIZES, write_synthetic_checkpoint
+
+Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+_SILENT: Progress = lambda what, done, total: None  # noqa: E731
+
+MINIMUM_SNR_DB = 80.0  # in fp32
+PUBLISHED_LICENCE = "Stability AI Community License; text encoder: Gemma Terms of Use"
+SYNTHETIC_LICENCE = "MIT (random weights)"
+# One frame reaches less than 3 frames to each side (ARCHITECTURE: 1 to 2 and a patch); windows are 2 frames.
+# Tiles of 32 frames keep the decoder's activations within a few megabytes.
+TILES = m.Tiles(frames=32, overlap=4, multiple=2)
+# Defaults by objective: the distilled model's 8 steps without guidance, the base model's 50 with.
+_SAMPLING: dict[str, tuple[int, float]] = {"rf_denoiser": (8, 1.0), "rectified_flow": (50, 7.0)}
+_HEADROOM_SECONDS = 6.0
+
+
+def export_bundle(
+    checkpoint_path: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+    synthetic: bool = False,
+    progress: Progress = _SILENT,
+) -> m.Manifest:
+    """Export the checkpoint directory `checkpoint_path` to the bundle folder `out`.
+
+    Each graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done;
+    until then, and after a failure, nothing is there (`overwrite` keeps the old bundle until then). Raises
+    CheckpointError for a checkpoint that cannot be computed, ParityError below 80 dB SNR, RequestError if `out` is
+    in the way.
+    """
+    checkpoint = Checkpoint(checkpoint_path)
+    guessed_name, revision = _identity(checkpoint_path)
+    with _new_folder(out, overwrite) as folder:
+        graphs: dict[m.GraphName, m.Graph] = {}
+        for index, (graph_name, build) in enumerate(GRAPHS.items()):
+            progress(graph_name, index, len(GRAPHS))
+            graph = build(checkpoint)
+            artifact = _export_graph(graph, folder, checkpoint.config.sample_rate)
+            graphs[graph.name] = _describe(graph, {"onnx": artifact})
+        progress("manifest", len(GRAPHS), len(GRAPHS))
+        shutil.copyfile(checkpoint.tokenizer_file, folder / "tokenizer.json")
+        made = _manifest(
+            checkpoint,
+            graphs,
+            m.Model(
+                name=name or guessed_name,
+                revision=revision or f"sha256:{sha256_of(checkpoint_path / 'model.safetensors')}",
+                licence=SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE,
+                synthetic=synthetic,
+            ),
+            _file(folder, "tokenizer.json"),
+        )
+        (folder / m.FILE_NAME).write_bytes(m.encode_manifest(made))
+    return made
+
+
+def export_synthetic(
+    size: str, out: Path, *, name: str | None = None, overwrite: bool = False, seed: int = 0, progress: Progress = _SILENT
+) -> m.Manifest:
+    """Export a model of random weights, "small" (published sizes) or "tiny". Arguments and errors as `export_bundle`."""
+    if size not in SIZES:
+        raise RequestError(f"unknown synthetic size {size!r}; choose {' or '.join(SIZES)}")
+    _check_free(out, overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the bundle: it needs the same space, and /tmp may be small.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".sa3-checkpoint-") as temporary:
+        progress("random weights", 0, len(GRAPHS))
+        checkpoint = Path(temporary) / f"synthetic-{size}"
+        write_synthetic_checkpoint(checkpoint, size, seed)
+        return export_bundle(
+            checkpoint, out, name=name, overwrite=overwrite, synthetic=True, progress=progress
+        )
+
+
+def _identity(path: Path) -> tuple[str, str | None]:
+    """A model's name and revision from its folder: a plain one, or a snapshot in a Hugging Face cache."""
+    path = path.resolve()
+    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+        return path.parent.parent.name.rsplit("--", 1)[-1].removeprefix("stable-audio-3-"), path.name
+    return path.name.removeprefix("stable-audio-3-"), None
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (overwrite and (out / m.FILE_NAME).is_file())):
+        hint = "" if overwrite else "; name another folder, or replace a bundle with --overwrite"
+        raise RequestError(f"{out} exists and is not {'a bundle' if overwrite else 'empty'}{hint}")
+
+
+@contextmanager
+def _new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A temporary folder beside `out` that becomes `out` when the block ends well."""
+    _check_free(out, overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+        folder, old = Path(temporary) / "new", Path(temporary) / "old"
+        folder.mkdir()
+        yield folder
+        if out.exists():
+            out.rename(old)
+        folder.rename(out)
+
+
+def _file(folder: Path, name: str) -> m.File:
+    path = folder / name
+    return m.File(path=name, sha256=sha256_of(path), bytes=path.stat().st_size)
+
+
+def _export_graph(graph: Graph, folder: Path, sample_rate: int) -> m.Artifact:
+    path = folder / f"{graph.name}.onnx"
+    export_onnx(graph, path, {"sample_rate": str(sample_rate), "made_with": f"sa3-edge {metadata.version('sa3-edge')}"})
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(inputs: Arrays) -> Arrays:
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    parity = measure_parity(graph, run, MINIMUM_SNR_DB)
+    return m.Artifact(
+        files=[_file(folder, path.name), _file(folder, f"{path.name}.data")], precision="fp32", parity=parity
+    )
+
+
+def _tensor(spec: TensorSpec) -> m.Tensor:
+    dtype = str(spec.dtype).removeprefix("torch.")
+    return m.Tensor(name=spec.name, dtype=dtype, shape=list(spec.shape))  # type: ignore[arg-type] - checked on load
+
+
+def _describe(graph: Graph, artifacts: dict[str, m.Artifact]) -> m.Graph:
+    return m.Graph(
+        description=graph.description,
+        inputs=[_tensor(spec) for spec in graph.inputs],
+        outputs=[_tensor(spec) for spec in graph.outputs],
+        artifacts=artifacts,
+    )
+
+
+def _manifest(
+    checkpoint: Checkpoint, graphs: dict[m.GraphName, m.Graph], model: m.Model, tokenizer: m.File
+) -> m.Manifest:
+    config = checkpoint.config
+    steps, guidance = _SAMPLING[config.objective]
+    packages = ("sa3-edge", "torch", "onnx", "onnxscript", "onnxruntime")
+    return m.Manifest(
+        schema_version=m.SCHEMA_VERSION,
+        model=model,
+        audio=m.Audio(
+            sample_rate=config.sample_rate,
+            channels=config.autoencoder.audio_channels,
+            samples_per_frame=config.samples_per_frame,
+            latent_channels=config.latent_channels,
+            max_frames=config.max_frames,
+        ),
+        text=m.Text(
+            tokenizer=tokenizer,
+            max_tokens=config.conditioner.max_tokens,
+            hidden_size=config.conditioner.text_dim,
+        ),
+        sampler=m.Sampler(
+            objective=config.objective,
+            logsnr_start=config.schedule.logsnr_start,
+            logsnr_end=config.schedule.logsnr_end,
+            steps=steps,
+            guidance=guidance,
+            headroom_seconds=_HEADROOM_SECONDS,
+        ),
+        tiles=TILES,
+        graphs=graphs,
+        made_with={"onnx opset": str(OPSET)} | {package: metadata.version(package) for package in packages},
+        unknown_config_keys=list(checkpoint.unknown_keys),
+    )

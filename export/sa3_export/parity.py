@@ -1,0 +1,59 @@
+"""Does an exported graph compute what its PyTorch module computes?"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sa3_edge.manifest import Parity
+from sa3_export.errors import ParityError
+from sa3_export.graphs import Graph
+
+Arrays = Mapping[str, NDArray[np.generic]]
+BEST_SNR_DB = 200.0  # what equal arrays count as: JSON has no infinity
+
+
+def snr_db(actual: NDArray[np.generic], expected: NDArray[np.generic]) -> float:
+    """Signal-to-noise ratio in dB; not finite output counts as minus infinity."""
+    expected = expected.astype(np.float64)
+    noise = float(np.square(actual - expected).sum())
+    signal = float(np.square(expected).sum())
+    if not math.isfinite(noise):
+        return -math.inf
+    if noise == 0:
+        return BEST_SNR_DB
+    return min(BEST_SNR_DB, 10 * math.log10(signal / noise)) if signal else -math.inf
+
+
+def measure_parity(
+    graph: Graph, run: Callable[[Arrays], Arrays], minimum_db: float, lengths: tuple[int, ...] | None = None
+) -> list[Parity]:
+    """Compare `run` with the graph's module on random inputs of each length; the worst output counts.
+
+    Raises ParityError below `minimum_db`.
+    """
+    measured = []
+    for length in lengths or graph.lengths:
+        inputs = graph.example(length, seed=length)
+        with torch.no_grad():
+            expected = graph.module(**inputs)
+        named = dict(
+            zip(
+                (spec.name for spec in graph.outputs),
+                expected if isinstance(expected, tuple) else (expected,),
+                strict=True,
+            )
+        )
+        actual = run({name: tensor.numpy() for name, tensor in inputs.items()})
+        worst, ratio = min(
+            ((name, snr_db(actual[name], tensor.numpy())) for name, tensor in named.items()), key=lambda pair: pair[1]
+        )
+        if ratio < minimum_db:
+            raise ParityError(
+                f"{graph.name}: {worst} differs from PyTorch at {graph.leading_axis} = {length}: "
+                f"{ratio:.1f} dB SNR, at least {minimum_db:g} dB are required; nothing was kept"
+            )
+        measured.append(Parity(length=length, snr_db=round(ratio, 1)))
+    return measured

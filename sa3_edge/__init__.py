@@ -1,0 +1,42 @@
+"""Stable Audio 3 small on your own device.
+
+    from sa3_edge import GenerationRequest, Pipeline
+
+    made = Pipeline.load("bundle").generate(GenerationRequest("lofi piano", seconds=90, seed=42))
+    made.audio  # (2, N) float32 at made.sample_rate
+"""
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sa3_edge.bundle import Bundle
+    from sa3_edge.errors import BundleError, EngineError, RequestError, Sa3Error
+    from sa3_edge.pipeline import Generation, GenerationRequest, Pipeline
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "EngineError",
+    "Generation",
+    "GenerationRequest",
+    "Pipeline",
+    "RequestError",
+    "Sa3Error",
+    "__version__",
+]
+
+# Loaded when asked for: `sa3-edge --help` should not wait for NumPy.
+_HOMES = {
+    "Bundle": "sa3_edge.bundle",
+    **dict.fromkeys(("BundleError", "EngineError", "RequestError", "Sa3Error"), "sa3_edge.errors"),
+    **dict.fromkeys(("Generation", "GenerationRequest", "Pipeline"), "sa3_edge.pipeline"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return metadata.version("sa3-edge")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'sa3_edge' has no attribute {name!r}")

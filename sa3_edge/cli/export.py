@@ -1,0 +1,51 @@
+"""`sa3-edge export`."""
+
+from pathlib import Path
+
+from sa3_edge.cli.display import print_json, stage_bars
+from sa3_edge.errors import RequestError, Sa3Error
+
+
+def run(
+    checkpoint: Path | None, out: Path, synthetic: str | None, name: str | None, overwrite: bool, json: bool
+) -> None:
+    """Export, say what was made and how exact it is."""
+    if (checkpoint is None) == (synthetic is None):
+        raise RequestError("name a checkpoint's folder, or --synthetic small or tiny")
+    try:
+        from sa3_export import export_bundle, export_synthetic
+    except ModuleNotFoundError as error:
+        raise Sa3Error(f'export needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
+
+    with stage_bars({}, quiet=json) as progress:
+        current = ""
+
+        def one_bar(what: str, done: int, total: int) -> None:
+            nonlocal current
+            current = what
+            progress("Exporting", done, total)
+
+        if checkpoint is not None:
+            made = export_bundle(checkpoint, out, name=name, overwrite=overwrite, progress=one_bar)
+        else:
+            assert synthetic is not None
+            made = export_synthetic(synthetic, out, name=name, overwrite=overwrite, progress=one_bar)
+
+    artifacts = {
+        f"{graph_name}.{kind}": artifact
+        for graph_name, graph in made.graphs.items()
+        for kind, artifact in graph.artifacts.items()
+    }
+    if json:
+        sizes = {key: sum(file.bytes for file in artifact.files) for key, artifact in artifacts.items()}
+        worst = {key: min(parity.snr_db for parity in artifact.parity) for key, artifact in artifacts.items()}
+        print_json({"bundle": str(out), "model": made.model.name, "bytes": sizes, "snr_db": worst,
+                    "synthetic": made.model.synthetic, "unknown_config_keys": made.unknown_config_keys})
+        return
+    for key in made.unknown_config_keys:
+        print(f"warning: the config's {key} is not known here and has no effect")
+    for key, artifact in artifacts.items():
+        megabytes = sum(file.bytes for file in artifact.files) / 1e6
+        parity = ", ".join(f"{parity.snr_db:.0f} dB at {parity.length}" for parity in artifact.parity)
+        print(f"{key:20} {artifact.precision}  {megabytes:8.1f} MB  {parity}")
+    print(f"{out}  {made.model.name}" + ("  (random weights: makes noise)" if made.model.synthetic else ""))
