@@ -110,7 +110,8 @@ def plan_for(graph: Graph, tile_frames: int) -> PackagePlan:
             fixed = (*(frames for frames in FIXED_FRAMES if frames < graph.longest), graph.longest)
             return PackagePlan("cpu_and_ne", _all_but_angles, frozenset({"t"}), fixed)
         case "conditioner":
-            return PackagePlan("cpu_and_gpu", _all_but_angles, frozenset({"seconds"}), ())
+            # The CPU: a GPU's cosine of thousands of radians is not to be trusted, and this runs once.
+            return PackagePlan("cpu_only", _all_but_angles, frozenset({"seconds"}), ())
         case "text_encoder":
             return PackagePlan("cpu_and_gpu", _products_only, frozenset(), ())
         case "decoder":

@@ -1,10 +1,13 @@
 """From a graph's PyTorch module to a saved .mlpackage: one dynamic function, and fixed ones that share its weights."""
 
 import logging
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import coremltools as ct
@@ -45,11 +48,11 @@ def convert(graph: Graph, plan: PackagePlan, precision: str, path: Path, metadat
     `metadata` is stamped into the package; its keys "licence" and "version" also fill Core ML's own fields.
     """
     half = precision != "fp32" and plan.half is not None
-    with _quiet():
+    with _quiet(), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
         model = _convert_dynamic(graph, plan, half)
         model = compress(model, precision)
         if plan.fixed:
-            model = _add_fixed(model, graph, plan.fixed)
+            model = _add_fixed(model, graph, plan.fixed, Path(temporary))
         stamp(model, graph, metadata).save(str(path))
     return Converted(
         path,
@@ -90,14 +93,16 @@ def _convert_dynamic(graph: Graph, plan: PackagePlan, half: bool) -> Any:
         convert_to="mlprogram",
         minimum_deployment_target=TARGET,
         compute_precision=ct.transform.FP16ComputePrecision(plan.half) if half else ct.precision.FLOAT32,
+        pass_pipeline=_pipeline(),
         skip_model_load=True,
     )
 
 
-def _add_fixed(model: Any, graph: Graph, lengths: tuple[int, ...]) -> Any:
+def _add_fixed(model: Any, graph: Graph, lengths: tuple[int, ...], folder: Path) -> Any:
     """The model with a function a length beside its dynamic one; equal weights are stored once.
 
-    What `ct.utils.materialize_dynamic_shape_mlmodel` does, without the pass that would turn all to fp16.
+    What `ct.utils.materialize_dynamic_shape_mlmodel` does, without the pass that would turn all to fp16. The dynamic
+    function is taken from before: making the others rewrites its negative slices (coremltools 9.0).
     """
     shapes = {}
     for length in lengths:
@@ -106,8 +111,10 @@ def _add_fixed(model: Any, graph: Graph, lengths: tuple[int, ...]) -> Any:
             spec.name: tuple(sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape)
             for spec in graph.inputs
         }
+    dynamic, fixed, joined = (str(folder / f"{name}.mlpackage") for name in ("dynamic", "fixed", "joined"))
+    model.save(dynamic)
     program = model._mil_program
-    pipeline = ct.PassPipeline.DEFAULT
+    pipeline = _pipeline()
     pipeline.remove_passes({"common::add_fp16_cast", "common::add_int16_cast"})
     pipeline.insert_pass(0, "common::materialize_symbolic_shape_program")
     pipeline.set_options(
@@ -117,27 +124,40 @@ def _add_fixed(model: Any, graph: Graph, lengths: tuple[int, ...]) -> Any:
     PassPipelineManager.apply_pipeline(program, pipeline)
     program.export_as_multifunction = True
     program.skip_all_passes = True
-    return mil_convert(
+    mil_convert(
         program,
         convert_from="milinternal",
         convert_to="mlprogram",
         specification_version=int(TARGET),
         compute_units=ct.ComputeUnit.CPU_ONLY,
         skip_model_load=True,
-    )
+    ).save(fixed)
+
+    functions = ct.utils.MultiFunctionDescriptor()
+    functions.add_function(dynamic, src_function_name=DYNAMIC, target_function_name=DYNAMIC)
+    for name in shapes:
+        functions.add_function(fixed, src_function_name=name, target_function_name=name)
+    functions.default_function_name = DYNAMIC
+    ct.utils.save_multifunction(functions, joined)
+    return ct.models.MLModel(joined, skip_model_load=True)
 
 
-class _quiet:
-    """Silence the converter's progress bars and the tracer's warnings while it works."""
+def _pipeline() -> Any:
+    pipeline = ct.PassPipeline()
+    # x / c is not x * (1 / c) in the last bit, and the last bit of a duration is an angle of thousands of radians.
+    pipeline.remove_passes({"common::divide_to_multiply"})
+    return pipeline
 
-    def __enter__(self) -> None:
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the converter's progress bars and notes, and the tracer's warnings, while it works."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         warnings.simplefilter("ignore")
-        self._logger = logging.getLogger("coremltools")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *error: object) -> None:
-        self._logger.setLevel(self._level)
-        self._warnings.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

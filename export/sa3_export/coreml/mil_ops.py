@@ -33,9 +33,9 @@ def cast(x: Tensor, dtype: str) -> Tensor:
     return x.to(kinds[dtype])
 
 
-def concat(values: list[Tensor], axis: int, interleave: bool) -> Tensor:
+def concat(values: list[Tensor | float], axis: int, interleave: bool) -> Tensor:
     _require(not interleave, "concat with interleave")
-    return torch.cat(values, dim=axis)
+    return torch.cat([torch.atleast_1d(torch.as_tensor(value)) for value in values], dim=axis)
 
 
 def conv(
@@ -96,7 +96,7 @@ def gather(x: Tensor, indices: Tensor, axis: int, batch_dims: int, validate_indi
     indices = torch.where(indices < 0, indices + x.shape[axis], indices)
     taken = x.index_select(axis, indices.reshape(-1))
     axis %= x.ndim
-    return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return taken.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 def gelu(x: Tensor, mode: str) -> Tensor:
