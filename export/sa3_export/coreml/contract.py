@@ -92,6 +92,13 @@ def _products_only(op: Any) -> bool:
     return op.op_type == "linear"
 
 
+def stored_in_half(graph: Graph, part: nn.Module, name: str) -> bool:
+    """Whether an fp16 package rounds the weight `name` of a part of the graph's module to fp16."""
+    if graph.name == "text_encoder":
+        return isinstance(part, nn.Linear)
+    return graph.name in {"denoiser", "conditioner"} and name != "frequencies"
+
+
 @dataclass(frozen=True)
 class PackagePlan:
     """How one graph is converted. `half` says which operations compute in fp16 when the package is not fp32,
