@@ -57,9 +57,7 @@ def write_wav(path: Path, audio: NDArray[np.float32], sample_rate: int, comment:
     with whole_file(path) as temporary:
         try:
             channels = audio.shape[0]
-            with soundfile.SoundFile(
-                temporary, "w", sample_rate, channels, subtype="PCM_24", format="WAV"
-            ) as file:
+            with soundfile.SoundFile(temporary, "w", sample_rate, channels, subtype="PCM_24", format="WAV") as file:
                 if comment:
                     file.comment = comment
                 file.write(integers)

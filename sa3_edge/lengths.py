@@ -34,7 +34,11 @@ def plan_lengths(seconds: float, headroom: float, manifest: Manifest) -> Lengths
         )
     if not math.isfinite(headroom) or headroom < 0:
         raise RequestError(f"headroom must be 0 or more seconds, got {headroom}")
-    rate, frame, longest = manifest.audio.sample_rate, manifest.audio.samples_per_frame, manifest.audio.max_frames
+    rate, frame, longest = (
+        manifest.audio.sample_rate,
+        manifest.audio.samples_per_frame,
+        manifest.audio.max_frames,
+    )
     samples = int(seconds * rate)
     valid = math.ceil(samples / frame) + int(headroom * rate / frame)
     allocated = math.ceil(int((seconds + headroom) * rate) / frame)

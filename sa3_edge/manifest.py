@@ -13,6 +13,7 @@ SCHEMA_VERSION = 1
 FILE_NAME = "manifest.json"
 
 GraphName = Literal["text_encoder", "conditioner", "denoiser", "decoder", "encoder"]
+Dtype = Literal["float32", "float16", "int64", "int32"]
 Objective = Literal["rf_denoiser", "rectified_flow"]
 
 
@@ -20,7 +21,7 @@ class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     pass
 
 
-class File(_Struct):
+class File(_Struct, frozen=True):
     """A file of the bundle; `path` is relative to the bundle's folder, with forward slashes."""
 
     path: str
@@ -28,15 +29,15 @@ class File(_Struct):
     bytes: int
 
 
-class Tensor(_Struct):
+class Tensor(_Struct, frozen=True):
     """An input or output. A name in `shape` is an axis whose length the host chooses."""
 
     name: str
-    dtype: Literal["float32", "float16", "int64", "int32"]
+    dtype: Dtype
     shape: list[int | str]
 
 
-class Parity(_Struct):
+class Parity(_Struct, frozen=True):
     """Signal-to-noise ratio against PyTorch at one length of the graph's leading axis, the worst output's."""
 
     length: int
@@ -46,7 +47,7 @@ class Parity(_Struct):
 ComputeUnits = Literal["all", "cpu_and_ne", "cpu_and_gpu", "cpu_only"]
 
 
-class Artifact(_Struct, omit_defaults=True):
+class Artifact(_Struct, frozen=True, omit_defaults=True):
     """One graph in one format. `files[0]` is the one to load; the others lie beside it.
 
     A Core ML package is a folder: `files[0]` is a file in it, `x.mlpackage/Manifest.json`. It further says
@@ -64,7 +65,7 @@ class Artifact(_Struct, omit_defaults=True):
     compute_units: ComputeUnits | None = None
 
 
-class Graph(_Struct):
+class Graph(_Struct, frozen=True):
     """A graph's interface, the same in every format, and its files by format ("onnx", "coreml")."""
 
     description: str
@@ -73,7 +74,7 @@ class Graph(_Struct):
     artifacts: dict[str, Artifact]
 
 
-class Model(_Struct):
+class Model(_Struct, frozen=True):
     """Where the weights come from. `synthetic` weights are random numbers: what they make is noise."""
 
     name: str
@@ -82,7 +83,7 @@ class Model(_Struct):
     synthetic: bool
 
 
-class Audio(_Struct):
+class Audio(_Struct, frozen=True):
     """Geometry. A latent frame is `samples_per_frame` samples of every channel."""
 
     sample_rate: int
@@ -92,7 +93,7 @@ class Audio(_Struct):
     max_frames: int
 
 
-class Text(_Struct):
+class Text(_Struct, frozen=True):
     """`hidden_size` is the width of the text encoder's output."""
 
     tokenizer: File
@@ -100,7 +101,7 @@ class Text(_Struct):
     hidden_size: int
 
 
-class Sampler(_Struct):
+class Sampler(_Struct, frozen=True):
     """`logsnr_*`: timesteps are sigmoid(-logsnr) on a line from start (t = 1) to end (t = 0)."""
 
     objective: Objective
@@ -111,7 +112,7 @@ class Sampler(_Struct):
     headroom_seconds: float
 
 
-class Tiles(_Struct):
+class Tiles(_Struct, frozen=True):
     """How to cut sequences for the decoder and the encoder, in frames; lengths are multiples of `multiple`."""
 
     frames: int
@@ -119,7 +120,7 @@ class Tiles(_Struct):
     multiple: int
 
 
-class Manifest(_Struct):
+class Manifest(_Struct, frozen=True):
     """The whole file."""
 
     schema_version: int

@@ -16,7 +16,8 @@ SEEDS = 2**32  # MT19937 is seeded with 32 bits
 class NoiseStream:
     """Successive draws of `torch.randn` after `torch.manual_seed(seed)`.
 
-    Equal to PyTorch's values within 1e-6: the integers are the same, logarithm and sine round differently.
+    Equal to PyTorch's values within 1e-6: the same integers, fp32 arithmetic in the same order; only the last bit
+    of its logarithm and sine may differ.
     """
 
     def __init__(self, seed: int):
@@ -25,10 +26,10 @@ class NoiseStream:
             raise RequestError(f"seed must be between 0 and {SEEDS - 1}, got {seed}")
         self._integers = np.random.RandomState(seed)
 
-    def _uniform(self, count: int) -> NDArray[np.float64]:
-        """Uniforms in [0, 1) of 24 random bits each, as PyTorch makes its fp32 ones."""
+    def _uniform(self, count: int) -> NDArray[np.float32]:
+        """Uniforms in [0, 1) of 24 random bits each."""
         raw = self._integers.randint(0, SEEDS, size=count, dtype=np.uint32)
-        return (raw & np.uint32(0xFFFFFF)) * 2.0**-24
+        return (raw & np.uint32(0xFFFFFF)).astype(np.float32) * np.float32(2.0**-24)
 
     def normal(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Unit normal values of `shape`, which holds at least 16 elements."""
@@ -42,11 +43,14 @@ class NoiseStream:
             # The last, partial block is drawn anew as a whole one that ends at the end.
             last = _box_muller(self._uniform(_BLOCK))
             values = np.concatenate((values[: count - _BLOCK], last))
-        return values.astype(np.float32).reshape(shape)
+        return values.reshape(shape)
 
 
-def _box_muller(uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+def _box_muller(uniform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rounded to fp32 where PyTorch rounds; the functions in fp64, which is the same on every machine."""
     blocks = uniform.reshape(-1, 2, _HALF)
-    radius = np.sqrt(-2.0 * np.log(1.0 - blocks[:, 0]))
-    angle = 2.0 * np.pi * blocks[:, 1]
-    return np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=1).reshape(-1)
+    log = np.log(1.0 - blocks[:, 0].astype(np.float64)).astype(np.float32)
+    radius = np.sqrt(np.float32(-2.0) * log)
+    angle = (np.float32(2.0 * np.pi) * blocks[:, 1]).astype(np.float64)
+    cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+    return np.stack((radius * cos, radius * sin), axis=1).reshape(-1)

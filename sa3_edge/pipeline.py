@@ -99,8 +99,8 @@ class _Graphs:
 class Pipeline:
     """A loaded bundle that generates audio.
 
-        pipeline = Pipeline.load("bundle")
-        made = pipeline.generate(GenerationRequest("lofi piano", seconds=90))
+    pipeline = Pipeline.load("bundle")
+    made = pipeline.generate(GenerationRequest("lofi piano", seconds=90))
     """
 
     def __init__(self, bundle: Bundle, graphs: _Graphs):
@@ -167,9 +167,7 @@ class Pipeline:
         latents = self._sample(conditioning, noise, steps, progress)
         audio = self._decode(latents, lengths, progress)
         timings = {**self._graphs.timings, "total": time.perf_counter() - start}
-        return Generation(
-            audio, manifest.audio.sample_rate, latents, seed, steps, headroom, timings, notes
-        )
+        return Generation(audio, manifest.audio.sample_rate, latents, seed, steps, headroom, timings, notes)
 
     def _encode_text(self, prompt: str, notes: list[str], progress: Progress) -> tuple[Array, Array]:
         """Prompt -> hidden states (1, n, W) and their mask (1, n)."""
@@ -208,9 +206,7 @@ class Pipeline:
         progress("condition", 1, 1)
         return conditioning
 
-    def _sample(
-        self, conditioning: dict[str, Array], noise: LatentNoise, steps: int, progress: Progress
-    ) -> Latents:
+    def _sample(self, conditioning: dict[str, Array], noise: LatentNoise, steps: int, progress: Progress) -> Latents:
         sampler = self.bundle.manifest.sampler
         timesteps = schedule(steps, sampler.logsnr_start, sampler.logsnr_end)
 

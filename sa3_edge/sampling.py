@@ -3,6 +3,7 @@
 The loop stays outside the graphs, so that a host can show progress, stop, and do the same in any language.
 """
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -29,14 +30,18 @@ def schedule(steps: int, logsnr_start: float, logsnr_end: float, noise_level: fl
 
 
 def ping_pong(
-    velocity: Velocity, x: Latents, timesteps: NDArray[np.float32], noise: Callable[[], Latents], on_step: OnStep
+    velocity: Velocity,
+    x: Latents,
+    timesteps: NDArray[np.float32],
+    noise: Callable[[], Latents],
+    on_step: OnStep,
 ) -> Latents:
     """Denoise completely, add fresh noise of the next level, repeat. For `rf_denoiser` models.
 
     `noise` draws one tensor of x's shape a step, on the last step too, where it counts nothing: the reference does.
     """
     steps = len(timesteps) - 1
-    for step, (t, t_next) in enumerate(zip(timesteps[:-1], timesteps[1:], strict=True)):
+    for step, (t, t_next) in enumerate(itertools.pairwise(timesteps)):
         denoised = x - t * velocity(x, float(t))
         x = (np.float32(1) - t_next) * denoised + t_next * noise()
         on_step(step + 1, steps)
@@ -46,7 +51,7 @@ def ping_pong(
 def euler(velocity: Velocity, x: Latents, timesteps: NDArray[np.float32], on_step: OnStep) -> Latents:
     """Follow the velocity in straight steps. For `rectified_flow` models."""
     steps = len(timesteps) - 1
-    for step, (t, t_next) in enumerate(zip(timesteps[:-1], timesteps[1:], strict=True)):
+    for step, (t, t_next) in enumerate(itertools.pairwise(timesteps)):
         x = x + (t_next - t) * velocity(x, float(t))
         on_step(step + 1, steps)
     return x

@@ -10,7 +10,9 @@ class Tokenizer:
 
     def __init__(self, path: Path, max_tokens: int):
         """Raises BundleError if the file is no tokenizer."""
-        from tokenizers import Tokenizer as FastTokenizer  # a tenth of a second that `--help` need not wait for
+        from tokenizers import (
+            Tokenizer as FastTokenizer,
+        )  # a tenth of a second that `--help` need not wait for
 
         try:
             self._tokenizer = FastTokenizer.from_file(str(path))

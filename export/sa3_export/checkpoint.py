@@ -32,19 +32,32 @@ from sa3_export.modules.t5gemma import TextEncoder
 
 Shapes = dict[str, tuple[int, ...]]
 
-_PREFIXES = {"dit": "model.model.", "autoencoder": "pretransform.model.", "conditioners": "conditioner."}
+_DIT, _AUTOENCODER, _CONDITIONERS = "model.model.", "pretransform.model.", "conditioner."
 _TEXT_PREFIX = "model.encoder."
 _TEXT_IGNORED = ("model.decoder.", "lm_head.")  # the half of T5Gemma that we do not run
 
 
-def _build(config: ModelConfig) -> dict[str, nn.Module]:
-    """The networks of `model.safetensors` without memory for their weights."""
+# Networks are built without memory for their weights, which come from the file.
+
+
+def _dit(config: ModelConfig) -> DiffusionTransformer:
     with torch.device("meta"):
-        return {
-            "dit": DiffusionTransformer(config.dit, config.max_frames),
-            "autoencoder": Autoencoder(config.autoencoder),
-            "conditioners": Conditioners(config.conditioner),
-        }
+        return DiffusionTransformer(config.dit, config.max_frames)
+
+
+def _autoencoder(config: ModelConfig) -> Autoencoder:
+    with torch.device("meta"):
+        return Autoencoder(config.autoencoder)
+
+
+def _conditioners(config: ModelConfig) -> Conditioners:
+    with torch.device("meta"):
+        return Conditioners(config.conditioner)
+
+
+def _text_encoder(config: TextEncoderConfig, max_tokens: int) -> TextEncoder:
+    with torch.device("meta"):
+        return TextEncoder(config, max_tokens)
 
 
 def _stored_shapes(module: nn.Module) -> Shapes:
@@ -62,17 +75,15 @@ def _stored_shapes(module: nn.Module) -> Shapes:
 
 def expected_shapes(config: ModelConfig) -> Shapes:
     """Names and shapes of every tensor that `model.safetensors` must hold for this config."""
+    networks = {_DIT: _dit(config), _AUTOENCODER: _autoencoder(config), _CONDITIONERS: _conditioners(config)}
     return {
-        _PREFIXES[key] + name: shape
-        for key, module in _build(config).items()
-        for name, shape in _stored_shapes(module).items()
+        prefix + name: shape for prefix, network in networks.items() for name, shape in _stored_shapes(network).items()
     }
 
 
 def expected_text_encoder_shapes(config: TextEncoderConfig) -> Shapes:
     """Names and shapes of the encoder's tensors in the text encoder's `model.safetensors`."""
-    with torch.device("meta"):
-        module = TextEncoder(config, max_tokens=1)
+    module = _text_encoder(config, max_tokens=1)
     return {_TEXT_PREFIX + name: shape for name, shape in _stored_shapes(module).items()}
 
 
@@ -120,14 +131,15 @@ class _Weights:
         for name in module.state_dict():
             stored = prefix + name
             if stored in self.shapes:
-                state[name] = self._tensor(stored).to(dtype)
+                state[name] = self.tensor(stored).to(dtype)
             else:
-                state[name] = fold_weight_norm(self._tensor(f"{stored}_g"), self._tensor(f"{stored}_v")).to(dtype)
+                state[name] = fold_weight_norm(self.tensor(f"{stored}_g"), self.tensor(f"{stored}_v")).to(dtype)
         self._check_rotary(module, prefix, state)
         module.load_state_dict(state, strict=True, assign=True)
         module.requires_grad_(False).eval()
 
-    def _tensor(self, name: str) -> Tensor:
+    def tensor(self, name: str) -> Tensor:
+        """One tensor as stored. Raises CheckpointError for one that holds anything but numbers."""
         tensor: Tensor = self._file.get_tensor(name)
         # A sum is finite only if every term is: one pass, no mask in memory.
         if not torch.isfinite(tensor.sum(dtype=torch.float64)):
@@ -169,9 +181,7 @@ class Checkpoint:
         self._weights = _Weights(path / "model.safetensors")
         _check(self._weights.path, self._weights.shapes, expected_shapes(self.config))
         self._text_weights = _Weights(self.text_folder / "model.safetensors", ignored=_TEXT_IGNORED)
-        _check(
-            self._text_weights.path, self._text_weights.shapes, expected_text_encoder_shapes(self.text_config)
-        )
+        _check(self._text_weights.path, self._text_weights.shapes, expected_text_encoder_shapes(self.text_config))
 
     def _check_tokenizer(self) -> None:
         try:
@@ -182,28 +192,24 @@ class Checkpoint:
             raise CheckpointError(f"{self.tokenizer_file} is not a tokenizer: {error}") from None
 
     def dit(self) -> DiffusionTransformer:
-        module = _build(self.config)["dit"]
-        assert isinstance(module, DiffusionTransformer)
-        self._weights.load_into(module, _PREFIXES["dit"])
+        module = _dit(self.config)
+        self._weights.load_into(module, _DIT)
         return module
 
     def autoencoder(self) -> Autoencoder:
-        module = _build(self.config)["autoencoder"]
-        assert isinstance(module, Autoencoder)
-        self._weights.load_into(module, _PREFIXES["autoencoder"])
+        module = _autoencoder(self.config)
+        self._weights.load_into(module, _AUTOENCODER)
         return module
 
     def conditioners(self) -> Conditioners:
-        module = _build(self.config)["conditioners"]
-        assert isinstance(module, Conditioners)
-        self._weights.load_into(module, _PREFIXES["conditioners"])
+        module = _conditioners(self.config)
+        self._weights.load_into(module, _CONDITIONERS)
         return module
 
     def text_encoder(self) -> TextEncoder:
         """The encoder in fp32, its embedding table in the checkpoint's own bf16."""
-        with torch.device("meta"):
-            module = TextEncoder(self.text_config, self.config.conditioner.max_tokens)
+        module = _text_encoder(self.text_config, self.config.conditioner.max_tokens)
         self._text_weights.load_into(module, _TEXT_PREFIX)
-        table = self._text_weights._tensor(f"{_TEXT_PREFIX}embed_tokens.weight")
+        table = self._text_weights.tensor(f"{_TEXT_PREFIX}embed_tokens.weight")
         module.embed_tokens.weight = nn.Parameter(table, requires_grad=False)
         return module

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import onnxruntime as ort
+import torch
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import sha256_of
@@ -30,6 +31,7 @@ TILES = m.Tiles(frames=32, overlap=4, multiple=2)
 # Defaults by objective: the distilled model's 8 steps without guidance, the base model's 50 with.
 _SAMPLING: dict[str, tuple[int, float]] = {"rf_denoiser": (8, 1.0), "rectified_flow": (50, 7.0)}
 _HEADROOM_SECONDS = 6.0
+_DTYPES: dict[torch.dtype, m.Dtype] = {torch.float32: "float32", torch.int64: "int64"}
 
 
 def export_bundle(
@@ -75,9 +77,18 @@ def export_bundle(
 
 
 def export_synthetic(
-    size: str, out: Path, *, name: str | None = None, overwrite: bool = False, seed: int = 0, progress: Progress = _SILENT
+    size: str,
+    out: Path,
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+    progress: Progress = _SILENT,
 ) -> m.Manifest:
-    """Export a model of random weights, "small" (published sizes) or "tiny". Arguments and errors as `export_bundle`."""
+    """Export a model of random weights, "small" (published sizes) or "tiny".
+
+    Arguments and errors as `export_bundle`.
+    """
     if size not in SIZES:
         raise RequestError(f"unknown synthetic size {size!r}; choose {' or '.join(SIZES)}")
     _check_free(out, overwrite)
@@ -87,9 +98,7 @@ def export_synthetic(
         progress("random weights", 0, len(GRAPHS))
         checkpoint = Path(temporary) / f"synthetic-{size}"
         write_synthetic_checkpoint(checkpoint, size, seed)
-        return export_bundle(
-            checkpoint, out, name=name, overwrite=overwrite, synthetic=True, progress=progress
-        )
+        return export_bundle(checkpoint, out, name=name, overwrite=overwrite, synthetic=True, progress=progress)
 
 
 def _identity(path: Path) -> tuple[str, str | None]:
@@ -127,7 +136,11 @@ def _file(folder: Path, name: str) -> m.File:
 
 def _export_graph(graph: Graph, folder: Path, sample_rate: int) -> m.Artifact:
     path = folder / f"{graph.name}.onnx"
-    export_onnx(graph, path, {"sample_rate": str(sample_rate), "made_with": f"sa3-edge {metadata.version('sa3-edge')}"})
+    export_onnx(
+        graph,
+        path,
+        {"sample_rate": str(sample_rate), "made_with": f"sa3-edge {metadata.version('sa3-edge')}"},
+    )
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
@@ -141,8 +154,7 @@ def _export_graph(graph: Graph, folder: Path, sample_rate: int) -> m.Artifact:
 
 
 def _tensor(spec: TensorSpec) -> m.Tensor:
-    dtype = str(spec.dtype).removeprefix("torch.")
-    return m.Tensor(name=spec.name, dtype=dtype, shape=list(spec.shape))  # type: ignore[arg-type] - checked on load
+    return m.Tensor(name=spec.name, dtype=_DTYPES[spec.dtype], shape=list(spec.shape))
 
 
 def _describe(graph: Graph, artifacts: dict[str, m.Artifact]) -> m.Graph:

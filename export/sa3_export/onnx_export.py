@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.onnx.ops import symbolic
 
 from sa3_export.graphs import Graph, TensorSpec
+from sa3_export.modules.layers import split_heads
 from sa3_export.ops import use_kernels
 
 OPSET = 23  # the first with RMSNormalization and RotaryEmbedding
@@ -29,8 +30,8 @@ class OnnxKernels:
         if key_bias is not None:
             raise NotImplementedError("ONNX graphs take any length, so no frame is ever masked")
         # ONNX Runtime's own operator: its CPU kernel works in tiles, opset 23's Attention stores all logits.
-        heads = q.shape[2]
-        attended = symbolic(
+        heads, head_dim = q.shape[2:]
+        attended: Tensor = symbolic(
             "com.microsoft::MultiHeadAttention",
             (q.flatten(2), k.flatten(2), v.flatten(2)),
             {"num_heads": heads},
@@ -38,16 +39,22 @@ class OnnxKernels:
             shape=q.flatten(2).shape,
             version=_CONTRIB_VERSION,
         )
-        return attended.unflatten(-1, (heads, -1))
+        return split_heads(attended, head_dim)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        return symbolic(
-            "RMSNormalization", (x, weight), {"axis": -1, "epsilon": eps}, dtype=x.dtype, shape=x.shape, version=OPSET
+        normalized: Tensor = symbolic(
+            "RMSNormalization",
+            (x, weight),
+            {"axis": -1, "epsilon": eps},
+            dtype=x.dtype,
+            shape=x.shape,
+            version=OPSET,
         )
+        return normalized
 
     def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        heads = x.shape[2]
-        rotated = symbolic(
+        heads, head_dim = x.shape[2:]
+        rotated: Tensor = symbolic(
             "RotaryEmbedding",
             (x.flatten(2), cos.expand(x.shape[0], -1, -1), sin.expand(x.shape[0], -1, -1)),
             {"num_heads": heads, "rotary_embedding_dim": 2 * cos.shape[-1]},
@@ -55,7 +62,7 @@ class OnnxKernels:
             shape=x.flatten(2).shape,
             version=OPSET,
         )
-        return rotated.unflatten(-1, (heads, -1))
+        return split_heads(rotated, head_dim)
 
 
 def _dynamic_axes(graph: Graph) -> dict[str, dict[int, object]]:
@@ -115,8 +122,10 @@ def export_onnx(graph: Graph, path: Path, metadata: dict[str, str]) -> None:
 
 def _strip_traces(model: ir.Model) -> None:
     """Drop the tracer's notes: source lines with paths of this machine."""
-    for holder in (model, model.graph, *model.graph.initializers.values(), *model.graph.inputs):
-        holder.metadata_props.clear()
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for value in (*model.graph.initializers.values(), *model.graph.inputs):
+        value.metadata_props.clear()
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         for output in node.outputs:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +12,11 @@ from sa3_edge.manifest import Parity
 from sa3_export.errors import ParityError
 from sa3_export.graphs import Graph
 
-Arrays = Mapping[str, NDArray[np.generic]]
+Arrays = Mapping[str, NDArray[Any]]
 BEST_SNR_DB = 200.0  # what equal arrays count as: JSON has no infinity
 
 
-def snr_db(actual: NDArray[np.generic], expected: NDArray[np.generic]) -> float:
+def snr_db(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     """Signal-to-noise ratio in dB; not finite output counts as minus infinity."""
     expected = expected.astype(np.float64)
     noise = float(np.square(actual - expected).sum())
@@ -48,7 +49,8 @@ def measure_parity(
         )
         actual = run({name: tensor.numpy() for name, tensor in inputs.items()})
         worst, ratio = min(
-            ((name, snr_db(actual[name], tensor.numpy())) for name, tensor in named.items()), key=lambda pair: pair[1]
+            ((name, snr_db(actual[name], tensor.numpy())) for name, tensor in named.items()),
+            key=lambda pair: pair[1],
         )
         if ratio < minimum_db:
             raise ParityError(

@@ -84,7 +84,10 @@ def model_config(size: SyntheticSize) -> dict[str, Any]:
                 "config": {
                     "encoder": resampler("in_channels", conv_mapping=False),
                     "decoder": resampler("out_channels", conv_mapping=True, sinusoidal_blocks=[0]),
-                    "bottleneck": {"type": "softnorm", "config": {"dim": size.latent_channels, "auto_scale": True}},
+                    "bottleneck": {
+                        "type": "softnorm",
+                        "config": {"dim": size.latent_channels, "auto_scale": True},
+                    },
                     "pretransform": {"type": "patched", "config": {"patch_size": 256, "channels": 2}},
                     "latent_dim": size.latent_channels,
                     "downsampling_ratio": 4096,

@@ -54,7 +54,10 @@ def generate(
     ] = None,
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The WAV file to write.")] = Path("out.wav"),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The WAV file to write; named after the prompt by default."),
+    ] = None,
     save_latents: Annotated[
         Path | None, typer.Option("--save-latents", help="Also write the latents, (1, C, T) float32 .npy.")
     ] = None,
@@ -74,11 +77,13 @@ def generate(
 @app.command()
 def export(
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="A checkpoint's folder: model_config.json, model.safetensors, text encoder.")
+        Path | None,
+        typer.Argument(help="A checkpoint's folder: model_config.json, model.safetensors, text encoder."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The bundle's folder to make.")] = Path("bundle"),
     synthetic: Annotated[
-        str | None, typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny.")
+        str | None,
+        typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
@@ -95,7 +100,8 @@ def export(
 
 @app.command()
 def inspect(
-    bundle: Annotated[str, typer.Argument(help="A bundle's folder, or an installed model's name.")], json: Json = False
+    bundle: Annotated[str, typer.Argument(help="A bundle's folder, or an installed model's name.")],
+    json: Json = False,
 ) -> None:
     """Verify a bundle and show what is in it."""
     from sa3_edge.cli.inspect import run

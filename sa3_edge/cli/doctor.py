@@ -13,7 +13,16 @@ from sa3_edge.engines import ENGINES, EngineOptions, create_engine
 from sa3_edge.errors import Sa3Error
 from sa3_edge.models import installed_models, models_folder
 
-_PACKAGES = ("numpy", "onnxruntime", "onnxruntime-silicon", "openvino", "coremltools", "torch", "tokenizers", "soundfile")
+_PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-silicon",
+    "openvino",
+    "coremltools",
+    "torch",
+    "tokenizers",
+    "soundfile",
+)
 # What makes matrix products fast, by the names of /proc/cpuinfo and of sysctl hw.optional.arm.
 _MATRIX_FEATURES = (
     "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8",

@@ -28,8 +28,7 @@ def run(
         if checkpoint is not None:
             made = export_bundle(checkpoint, out, name=name, overwrite=overwrite, progress=one_bar)
         else:
-            assert synthetic is not None
-            made = export_synthetic(synthetic, out, name=name, overwrite=overwrite, progress=one_bar)
+            made = export_synthetic(synthetic or "", out, name=name, overwrite=overwrite, progress=one_bar)
 
     artifacts = {
         f"{graph_name}.{kind}": artifact
@@ -39,8 +38,16 @@ def run(
     if json:
         sizes = {key: sum(file.bytes for file in artifact.files) for key, artifact in artifacts.items()}
         worst = {key: min(parity.snr_db for parity in artifact.parity) for key, artifact in artifacts.items()}
-        print_json({"bundle": str(out), "model": made.model.name, "bytes": sizes, "snr_db": worst,
-                    "synthetic": made.model.synthetic, "unknown_config_keys": made.unknown_config_keys})
+        print_json(
+            {
+                "bundle": str(out),
+                "model": made.model.name,
+                "bytes": sizes,
+                "snr_db": worst,
+                "synthetic": made.model.synthetic,
+                "unknown_config_keys": made.unknown_config_keys,
+            }
+        )
         return
     for key in made.unknown_config_keys:
         print(f"warning: the config's {key} is not known here and has no effect")

@@ -1,5 +1,7 @@
 """`sa3-edge generate`."""
 
+import itertools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from sa3_edge.errors import RequestError
 from sa3_edge.models import resolve_model
 from sa3_edge.pipeline import Generation, GenerationRequest, Pipeline
 
+_LONGEST_STEM = 40
 _STAGES = {
     "text": "Reading the prompt",
     "condition": "Conditioning",
@@ -28,16 +31,17 @@ class GenerateOptions:
     model: str
     engine: str
     threads: int | None
-    output: Path
+    output: Path | None
     save_latents: Path | None
     json: bool
 
 
 def run(request: GenerationRequest, options: GenerateOptions) -> None:
     """Generate, write the files, say what was made."""
-    if options.output.suffix.lower() != ".wav":
-        raise RequestError(f"the output must be a .wav file, got {options.output}")
-    check_destination(options.output)
+    if options.output is not None:
+        if options.output.suffix.lower() != ".wav":
+            raise RequestError(f"the output must be a .wav file, got {options.output}")
+        check_destination(options.output)
     if options.save_latents is not None:
         if options.save_latents.suffix != ".npy":
             raise RequestError(f"latents are saved as a .npy file, got {options.save_latents}")
@@ -51,7 +55,8 @@ def run(request: GenerationRequest, options: GenerateOptions) -> None:
     comment = f"sa3-edge {sa3_edge.__version__}, {model.name}, seed {made.seed}"
     if model.synthetic:
         comment += ": made by an untrained model of random weights"
-    clipped = write_wav(options.output, made.audio, made.sample_rate, comment)
+    output = options.output or _free_name(request.prompt, made.seed)
+    clipped = write_wav(output, made.audio, made.sample_rate, comment)
     if options.save_latents is not None:
         with whole_file(options.save_latents) as temporary, temporary.open("wb") as file:
             np.save(file, made.latents)
@@ -62,9 +67,17 @@ def run(request: GenerationRequest, options: GenerateOptions) -> None:
     if clipped:
         notes.append(f"{clipped} samples were louder than full scale and are clipped")
     if options.json:
-        print_json(_result(request, options, pipeline, made, notes))
+        print_json(_result(request, output, options.save_latents, pipeline, made, notes))
     else:
-        _summary(options.output, made, notes)
+        _summary(output, made, notes)
+
+
+def _free_name(prompt: str, seed: int) -> Path:
+    """A readable name in the current directory that no file has: lofi-piano-42.wav, lofi-piano-42-2.wav."""
+    words = re.findall(r"\w+", prompt.lower())
+    stem = "-".join(["-".join(words)[:_LONGEST_STEM].strip("-") or "untitled", str(seed)])
+    candidates = itertools.chain([f"{stem}.wav"], (f"{stem}-{count}.wav" for count in itertools.count(2)))
+    return next(path for path in map(Path, candidates) if not path.exists())
 
 
 def _summary(output: Path, made: Generation, notes: list[str]) -> None:
@@ -89,13 +102,18 @@ def _by_graph(timings: dict[str, float]) -> dict[str, float]:
 
 
 def _result(
-    request: GenerationRequest, options: GenerateOptions, pipeline: Pipeline, made: Generation, notes: list[str]
+    request: GenerationRequest,
+    output: Path,
+    latents_file: Path | None,
+    pipeline: Pipeline,
+    made: Generation,
+    notes: list[str],
 ) -> dict[str, object]:
     model = pipeline.bundle.manifest.model
     length = made.audio.shape[-1] / made.sample_rate
     return {
-        "file": str(options.output),
-        "latents_file": str(options.save_latents) if options.save_latents else None,
+        "file": str(output),
+        "latents_file": str(latents_file) if latents_file else None,
         "prompt": request.prompt,
         "seconds": request.seconds,
         "samples": made.audio.shape[-1],

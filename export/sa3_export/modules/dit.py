@@ -101,7 +101,8 @@ class _Block(nn.Module):
         h = h + attended * torch.sigmoid(1 - gate_1)
         h = h + self.cross_attn(self.cross_attend_norm(h), *cross)
         h = h + local
-        return h + self.ff(self.ff_norm(h, scale_2) + shift_2) * torch.sigmoid(1 - gate_2)
+        fed: Tensor = self.ff(self.ff_norm(h, scale_2) + shift_2)
+        return h + fed * torch.sigmoid(1 - gate_2)
 
 
 class _Transformer(nn.Module):
@@ -142,7 +143,10 @@ class DiffusionTransformer(nn.Module):
             values.append(v)
             local_embeds.append(torch.cat((no_memory, layer.to_local_embed(rows)[0])))
         return Conditioning(
-            torch.stack(keys), torch.stack(values), self.to_global_embed(global_cond), torch.stack(local_embeds)
+            torch.stack(keys),
+            torch.stack(values),
+            self.to_global_embed(global_cond),
+            torch.stack(local_embeds),
         )
 
     def denoise(
@@ -180,6 +184,6 @@ class DiffusionTransformer(nn.Module):
             local = local_embed[index] if frame_bias is not None else local_embed[index].index_select(0, rows)
             h = layer(h, modulation, rotary, cross, local, row_bias)
 
-        velocity = transformer.project_out(h[:, memory.shape[0] :]).transpose(1, 2)
-        out: Tensor = velocity + self.postprocess_conv(velocity)
-        return out
+        velocity: Tensor = transformer.project_out(h[:, memory.shape[0] :]).transpose(1, 2)
+        postprocessed: Tensor = self.postprocess_conv(velocity)
+        return velocity + postprocessed

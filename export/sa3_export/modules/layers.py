@@ -92,9 +92,7 @@ class FeedForward(nn.Module):
 
 def mlp(in_dim: int, dim: int, out_dim: int | None = None, *, bias: bool) -> nn.Sequential:
     """Linear, SiLU, Linear."""
-    return nn.Sequential(
-        nn.Linear(in_dim, dim, bias=bias), nn.SiLU(), nn.Linear(dim, out_dim or dim, bias=bias)
-    )
+    return nn.Sequential(nn.Linear(in_dim, dim, bias=bias), nn.SiLU(), nn.Linear(dim, out_dim or dim, bias=bias))
 
 
 class ExpoFourierFeatures(nn.Module):
@@ -116,7 +114,7 @@ class ExpoFourierFeatures(nn.Module):
 
 def split_heads(x: Tensor, head_dim: int) -> Tensor:
     """(B, S, H*D) -> (B, S, H, D)."""
-    return x.unflatten(-1, (-1, head_dim))
+    return x.reshape(*x.shape[:-1], -1, head_dim)
 
 
 def projections(x: Tensor, weight: Tensor, count: int, head_dim: int) -> list[Tensor]:

@@ -107,9 +107,7 @@ class _Encoder(nn.Module):
     def __init__(self, config: ResamplerConfig):
         super().__init__()
         # The reference keeps a transposition at index 1 and after the projection.
-        self.layers = nn.ModuleList(
-            (_EncoderStage(config), nn.Identity(), nn.Linear(config.width, config.latent_dim))
-        )
+        self.layers = nn.ModuleList((_EncoderStage(config), nn.Identity(), nn.Linear(config.width, config.latent_dim)))
 
     def forward(self, patches: Tensor) -> Tensor:
         stage, _, project = self.layers
@@ -154,7 +152,8 @@ class Autoencoder(nn.Module):
 
     def encode(self, audio: Tensor) -> Tensor:
         """Audio (1, channels, N), N a multiple of two frames -> latents (1, C, N / samples per frame)."""
-        patches = audio.unflatten(-1, (-1, self.config.patch_size))  # (1, channels, patches, patch_size)
+        # (1, channels, patches, patch_size)
+        patches = audio.reshape(1, self.config.audio_channels, -1, self.config.patch_size)
         z = self.encoder(patches.transpose(2, 3).flatten(1, 2))
         bottleneck = self.bottleneck
         out: Tensor = (z * bottleneck.scaling_factor + bottleneck.bias) / bottleneck.running_std
@@ -162,8 +161,9 @@ class Autoencoder(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (1, C, n), n even -> audio (1, channels, n * samples per frame)."""
-        patches = self.decoder(latents * self.bottleneck.running_std)
-        return patches.unflatten(1, (self.config.audio_channels, -1)).transpose(2, 3).flatten(2)
+        patches: Tensor = self.decoder(latents * self.bottleneck.running_std)  # (1, channels * patch_size, patches)
+        split = patches.reshape(1, self.config.audio_channels, self.config.patch_size, -1)
+        return split.transpose(2, 3).flatten(2)
 
 
 def fold_weight_norm(weight_g: Tensor, weight_v: Tensor) -> Tensor:

@@ -1,0 +1,34 @@
+# One command a habit. `make test` sets up all it needs in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup fmt lint type test demo-model clean
+
+setup: $(BIN)/installed
+
+$(BIN)/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+fmt: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+type: setup
+	$(BIN)/mypy
+
+test: setup
+	$(BIN)/python -m pytest
+
+# The model behind `--model demo`: random weights, made anew when graphs or manifest change.
+demo-model: setup
+	$(BIN)/sa3-edge export --synthetic tiny --name demo --out sa3_edge/demo --overwrite
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache

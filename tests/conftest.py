@@ -1,0 +1,87 @@
+"""The tiny checkpoint, what the reference computes on it, and its bundle, exported once a session."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from sa3_edge import cli
+from sa3_edge.manifest import Manifest, decode_manifest
+from sa3_edge.pipeline import Pipeline
+
+DATA = Path(__file__).parent / "data"
+Golden = dict[str, NDArray[Any]]
+RunCli = Callable[..., tuple[int, str, str]]
+
+
+def relative_error(actual: NDArray[Any], expected: NDArray[Any]) -> float:
+    """||actual - expected|| / ||expected||; goldens kept in fp16 were rounded after computing, so ours are too."""
+    actual = actual.astype(expected.dtype).astype(np.float64)
+    expected = expected.astype(np.float64)
+    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint() -> Path:
+    return DATA / "tiny"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    return load_file(DATA / "tiny" / "golden.safetensors")
+
+
+@pytest.fixture(scope="session")
+def golden_arguments() -> dict[str, Any]:
+    arguments: dict[str, Any] = json.loads((DATA / "tiny" / "golden.json").read_text(encoding="utf-8"))
+    return arguments
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Keep what a user has installed out of the tests, and the tests out of the user's folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HOME"):
+            patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sa3_export import export_bundle
+
+    out = tmp_path_factory.mktemp("bundles") / "tiny"
+    export_bundle(tiny_checkpoint, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def manifest(tiny_bundle: Path) -> Manifest:
+    return decode_manifest((tiny_bundle / "manifest.json").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def pipeline(tiny_bundle: Path) -> Pipeline:
+    return Pipeline.load(tiny_bundle, keep_loaded=True)
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunCli:
+    """Run `sa3-edge ARGUMENTS` in this process -> exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["sa3-edge", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -1,0 +1,201 @@
+"""Checkpoints are read strictly: what does not fit is refused by name."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sa3_export import CheckpointError
+from sa3_export.checkpoint import Checkpoint, expected_shapes
+from sa3_export.config import read_model_config
+from sa3_export.modules.same import fold_weight_norm
+from sa3_export.synthetic import SIZES, model_config, write_synthetic_checkpoint
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import DATA
+
+TEXT_FOLDER = "t5gemma-b-b-ul2"
+
+
+@pytest.fixture
+def checkpoint_copy(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint to break; big files are linked until a test replaces them."""
+    copy = tmp_path / "checkpoint"
+    (copy / TEXT_FOLDER).mkdir(parents=True)
+    for name in ("model_config.json", f"{TEXT_FOLDER}/config.json", f"{TEXT_FOLDER}/tokenizer.json"):
+        shutil.copyfile(tiny_checkpoint / name, copy / name)
+    for name in ("model.safetensors", f"{TEXT_FOLDER}/model.safetensors"):
+        (copy / name).symlink_to(tiny_checkpoint / name)
+    return copy
+
+
+@pytest.fixture
+def edit_config(checkpoint_copy: Path) -> Callable[..., Path]:
+    """Set (or with ... as the value, delete) a key of model_config.json by its dotted path."""
+
+    def edit(path: str, value: Any) -> Path:
+        file = checkpoint_copy / "model_config.json"
+        config = json.loads(file.read_text())
+        *parents, key = path.split(".")
+        section = config
+        for parent in parents:
+            section = section[int(parent)] if parent.isdigit() else section[parent]
+        if value is ...:
+            del section[key]
+        else:
+            section[key] = value
+        file.write_text(json.dumps(config))
+        return checkpoint_copy
+
+    return edit
+
+
+def _rewrite(checkpoint: Path, change: Callable[[dict[str, torch.Tensor]], None], folder: str = "") -> None:
+    path = checkpoint / folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    path.unlink()
+    save_file(tensors, path)
+
+
+def test_published_small_has_exactly_the_tensors_that_the_modules_expect(tmp_path: Path) -> None:
+    config = tmp_path / "model_config.json"
+    config.write_text(json.dumps(model_config(SIZES["small"])))
+    published = json.loads((DATA / "small_checkpoint_keys.json").read_text())
+    assert len(published) == 685
+    shapes = expected_shapes(read_model_config(config))
+    assert shapes == {name: tuple(shape) for name, shape in published.items()}
+    parameters = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("model.model."))
+    assert round(parameters / 1e6, 2) == 459.13
+
+
+def test_tiny_checkpoint_is_whole(tiny_checkpoint: Path) -> None:
+    checkpoint = Checkpoint(tiny_checkpoint)
+    assert checkpoint.unknown_keys == ()
+    assert checkpoint.config.max_frames == 1292
+    assert checkpoint.text_encoder().embed_tokens.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("size", ["tiny"])
+def test_synthetic_checkpoint_is_read_and_is_finite(size: str, tmp_path: Path) -> None:
+    write_synthetic_checkpoint(tmp_path / "synthetic", size)
+    checkpoint = Checkpoint(tmp_path / "synthetic")
+    audio = checkpoint.autoencoder().decode(torch.randn(1, checkpoint.config.latent_channels, 4))
+    assert torch.isfinite(audio).all()
+    assert 0.01 < audio.std() < 0.5
+
+
+def test_unknown_keys_are_kept_by_name(edit_config: Callable[..., Path]) -> None:
+    edit_config("model.diffusion.config.brand_new", 3)
+    checkpoint = Checkpoint(edit_config("training", {"learning_rate": 1}))
+    assert checkpoint.unknown_keys == ("model.diffusion.config.brand_new",)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("model_type", "autoencoder", "model_type"),
+        ("model.diffusion.diffusion_objective", "v", "diffusion_objective"),
+        ("model.diffusion.config.global_cond_type", ..., "global_cond_type is absent"),
+        ("model.diffusion.config.attn_kwargs", {"qk_norm": "ln"}, "attn_kwargs.qk_norm"),
+        ("model.diffusion.config.timestep_features_logsnr", True, "timestep_features_logsnr"),
+        ("model.diffusion.config.patch_size", 2, "patch_size"),
+        ("model.diffusion.config.embed_dim", "wide", "embed_dim must be int"),
+        ("model.diffusion.config.depth", 0, "depth must be positive"),
+        ("model.diffusion.sampling_distribution_shift_options", {"type": "flux"}, "shift_options.type"),
+        ("model.pretransform.config.decoder.config.sinusoidal_blocks", [2], "sinusoidal_blocks"),
+        ("model.pretransform.config.encoder.config.strides", [4, 4], "strides"),
+        ("model.pretransform.config.encoder.config.differential", False, "differential"),
+        ("model.pretransform.config.bottleneck.type", "vae", "bottleneck.type"),
+        ("model.pretransform.config.downsampling_ratio", 2048, "downsampling_ratio"),
+        ("model.conditioning.configs.0.config.padding_mode", "zero", "padding_mode"),
+        ("model.conditioning.configs.0.config.subfolder", "../elsewhere", "subfolder"),
+        ("model.conditioning.configs.1.config.fourier_features_type", ..., "fourier_features_type"),
+        ("model.conditioning.cond_dim", 32, "must be equal"),
+        ("sample_rate", ..., "sample_rate is missing"),
+    ],
+)
+def test_a_config_that_is_not_computed_is_refused_by_name(
+    edit_config: Callable[..., Path], path: str, value: Any, named: str
+) -> None:
+    with pytest.raises(CheckpointError, match=named):
+        Checkpoint(edit_config(path, value))
+
+
+def test_missing_unexpected_and_misshapen_tensors_are_named(checkpoint_copy: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        del tensors["model.model.to_cond_embed.0.weight"]
+        tensors["model.model.extra"] = torch.zeros(1)
+        tensors["model.model.transformer.project_in.weight"] = torch.zeros(128, 17)
+
+    _rewrite(checkpoint_copy, change)
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint(checkpoint_copy)
+    message = str(caught.value)
+    assert "missing: model.model.to_cond_embed.0.weight" in message
+    assert "unexpected: model.model.extra" in message
+    assert "project_in.weight is (128, 17), expected (128, 16)" in message
+
+
+def test_a_missing_text_tensor_is_named(checkpoint_copy: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        del tensors["model.encoder.norm.weight"]
+
+    _rewrite(checkpoint_copy, change, TEXT_FOLDER)
+    with pytest.raises(CheckpointError, match=r"missing: model\.encoder\.norm\.weight"):
+        Checkpoint(checkpoint_copy)
+
+
+def test_weights_that_are_not_numbers_are_refused(checkpoint_copy: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.model.preprocess_conv.weight"][0, 0, 0] = float("nan")
+
+    _rewrite(checkpoint_copy, change)
+    with pytest.raises(CheckpointError, match=r"preprocess_conv\.weight holds NaN"):
+        Checkpoint(checkpoint_copy).dit()
+
+
+def test_another_rotary_base_is_refused(checkpoint_copy: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.model.transformer.rotary_pos_emb.inv_freq"] *= 2
+
+    _rewrite(checkpoint_copy, change)
+    with pytest.raises(CheckpointError, match="inv_freq"):
+        Checkpoint(checkpoint_copy).dit()
+
+
+def test_pickles_are_never_read(checkpoint_copy: Path) -> None:
+    (checkpoint_copy / "model.safetensors").unlink()
+    (checkpoint_copy / "model.ckpt").write_bytes(b"pickle")
+    with pytest.raises(CheckpointError, match=r"model\.ckpt will not be read"):
+        Checkpoint(checkpoint_copy)
+
+
+def test_a_truncated_file_is_refused(checkpoint_copy: Path) -> None:
+    weights = checkpoint_copy / "model.safetensors"
+    data = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        Checkpoint(checkpoint_copy)
+
+
+@pytest.mark.parametrize("name", ["model_config.json", f"{TEXT_FOLDER}/tokenizer.json"])
+def test_missing_and_broken_json_is_named(checkpoint_copy: Path, name: str) -> None:
+    (checkpoint_copy / name).write_text("{")
+    with pytest.raises(CheckpointError, match=Path(name).name):
+        Checkpoint(checkpoint_copy)
+    (checkpoint_copy / name).unlink()
+    with pytest.raises(CheckpointError, match="does not exist"):
+        Checkpoint(checkpoint_copy)
+
+
+def test_weight_norm_is_folded_as_pytorch_defines_it() -> None:
+    convolution = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv1d(3, 5, 2))
+    weights = convolution.parametrizations.weight
+    folded = fold_weight_norm(weights.original0, weights.original1)
+    torch.testing.assert_close(folded, convolution.weight)

@@ -1,0 +1,87 @@
+"""The command as a whole: what it loads, and what it tells."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import sa3_edge
+from sa3_edge.models import models_folder
+from tests.conftest import RunCli
+
+HEAVY = ("torch", "coremltools", "onnxruntime", "openvino", "numpy", "tokenizers", "soundfile")
+
+
+@pytest.mark.parametrize("module", ["sa3_edge", "sa3_edge.cli"])
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    script = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_generating_needs_no_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "for name in ('torch', 'sa3_export', 'onnx', 'onnxscript', 'safetensors'): sys.modules[name] = None\n"
+        "from sa3_edge import GenerationRequest, Pipeline\n"
+        "from sa3_edge.models import resolve_model\n"
+        "made = Pipeline.load(resolve_model('demo')).generate(GenerationRequest('x', 0.5, seed=1))\n"
+        "print(made.audio.shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(2, 22050)"
+
+
+def test_export_without_its_extra_says_how_to_get_it(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sa3_export", None)
+    code, _, err = run_cli("export", "--synthetic", "tiny")
+    assert code == 1
+    assert 'pip install "sa3-edge[export]"' in err
+
+
+def test_version(run_cli: RunCli) -> None:
+    assert run_cli("--version") == (0, f"sa3-edge {sa3_edge.__version__}\n", "")
+
+
+def test_inspect_verifies_and_describes(run_cli: RunCli, tiny_bundle: Path) -> None:
+    code, out, _ = run_cli("inspect", tiny_bundle)
+    assert code == 0
+    for part in ("tiny", "denoiser", "velocity (1, 16, frames)", "120 s", "SHA-256"):
+        assert part in out
+    code, out, _ = run_cli("inspect", "demo", "--json")
+    assert code == 0
+    assert json.loads(out)["manifest"]["model"]["synthetic"] is True
+    code, _, err = run_cli("inspect", tiny_bundle.parent)
+    assert code == 2
+    assert "manifest.json" in err
+
+
+def test_doctor_reports_machine_engines_and_models(run_cli: RunCli) -> None:
+    broken = models_folder() / "broken"
+    broken.mkdir(parents=True)
+    (broken / "manifest.json").write_text("{}")
+    code, out, _ = run_cli("doctor", "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert report["engines"]["onnxruntime"].startswith("onnxruntime 1.")
+    assert report["processor"]["cores"] >= 1
+    assert report["models"]["demo"].endswith("(untrained, makes noise)")
+    assert report["models"]["broken"].startswith("broken: ")
+    code, out, _ = run_cli("doctor")
+    assert code == 0
+    assert "onnxruntime-silicon" in out
+
+
+def test_the_wheel_holds_just_the_two_packages(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=root, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {"sa3_edge", "sa3_export"}
+    assert "sa3_edge/demo/manifest.json" in names
+    assert "sa3_edge/demo/denoiser.onnx.data" in names

@@ -1,0 +1,229 @@
+"""`sa3-edge generate` makes what the reference makes, and refuses what cannot be."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from sa3_edge import GenerationRequest, Pipeline, RequestError
+from tests.conftest import Golden, RunCli, relative_error
+
+
+@pytest.mark.parametrize("name", ["t2a_5s", "t2a_1.3s_4steps", "t2a_empty"])
+def test_text_to_audio_equals_the_reference(
+    run_cli: RunCli,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    golden: Golden,
+    golden_arguments: dict[str, Any],
+    name: str,
+) -> None:
+    (arguments,) = [run for run in golden_arguments["runs"] if run["name"] == name]
+    wav, latents_file = tmp_path / "out.wav", tmp_path / "latents.npy"
+    steps = ("--steps", arguments["steps"]) if "steps" in arguments else ()
+    code, out, err = run_cli(
+        "generate", arguments["prompt"], "--seconds", arguments["duration"], "--seed", arguments["seed"], *steps,
+        "--model", tiny_bundle, "-o", wav, "--save-latents", latents_file, "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["seed"] == arguments["seed"]
+
+    latents = np.load(latents_file)
+    valid = latents.shape[-1]
+    assert relative_error(latents, golden[f"run.{name}.latents"][:, :, :valid]) < 1e-3
+    audio, rate = soundfile.read(wav, dtype="float64")
+    assert (rate, len(audio)) == (44100, int(arguments["duration"] * 44100))
+    if f"run.{name}.audio" in golden:
+        expected = golden[f"run.{name}.audio"][0].astype(np.float64)
+        psnr = 10 * np.log10(np.abs(expected).max() ** 2 / np.mean((audio.T - expected) ** 2))
+        assert psnr > 60
+
+
+@pytest.mark.parametrize("seconds", [0.1, 120.0])
+def test_shortest_and_longest_clip(pipeline: Pipeline, seconds: float) -> None:
+    made = pipeline.generate(GenerationRequest("lofi piano", seconds, seed=1, steps=1))
+    assert made.audio.shape == (2, int(seconds * 44100))
+    assert made.latents.shape[-1] == (1292 if seconds == 120.0 else 66)
+    assert np.isfinite(made.audio).all()
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(0.1, 2), (0.6, 7)])
+def test_without_headroom_the_clip_is_all_there_is(pipeline: Pipeline, seconds: float, frames: int) -> None:
+    made = pipeline.generate(GenerationRequest("", seconds, seed=1, headroom=0.0))
+    assert made.latents.shape[-1] == frames
+    assert made.audio.shape[-1] == int(seconds * 44100)
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "🎹🔥", "piano " * 400, "tab\tand\nnewline"])
+def test_any_text_is_a_prompt(pipeline: Pipeline, prompt: str) -> None:
+    made = pipeline.generate(GenerationRequest(prompt, 0.5, seed=1, steps=1))
+    assert np.isfinite(made.audio).all()
+    assert bool(made.notes) == (len(prompt) > 400)  # a prompt that is cut is said
+
+
+def test_the_same_seed_is_the_same_music_and_another_is_not(pipeline: Pipeline) -> None:
+    first, again, other = (pipeline.generate(GenerationRequest("lofi piano", 0.5, seed=seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first.audio, again.audio)
+    assert relative_error(other.latents, first.latents) > 0.1
+
+
+def test_a_drawn_seed_makes_the_clip_again(pipeline: Pipeline) -> None:
+    made = pipeline.generate(GenerationRequest("lofi piano", 0.5))
+    again = pipeline.generate(GenerationRequest("lofi piano", 0.5, seed=made.seed))
+    assert np.array_equal(made.audio, again.audio)
+
+
+def test_progress_reaches_the_end_of_every_stage(pipeline: Pipeline) -> None:
+    last: dict[str, tuple[int, int]] = {}
+    pipeline.generate(
+        GenerationRequest("x", 4.0, seed=1, steps=3),
+        lambda stage, done, total: last.__setitem__(stage, (done, total)),
+    )
+    assert last == {"text": (1, 1), "condition": (1, 1), "denoise": (3, 3), "decode": (44, 44)}
+
+
+def test_a_callback_can_stop_the_run(pipeline: Pipeline) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("denoise", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.generate(GenerationRequest("x", 1.0, seed=1), stop)
+
+
+def test_graphs_are_loaded_when_needed_and_freed_after_use(tiny_bundle: Path) -> None:
+    loaded: list[str] = []
+    with Pipeline.load(tiny_bundle) as pipeline:
+        graphs = pipeline._graphs
+        pipeline.generate(
+            GenerationRequest("x", 0.5, seed=1),
+            lambda stage, done, total: loaded.append("+".join(graphs._sessions)),
+        )
+        assert set(loaded) <= {
+            "",
+            "text_encoder",
+            "conditioner",
+            "denoiser",
+            "decoder",
+        }  # never two at a time
+        assert graphs._sessions == {}
+    kept = Pipeline.load(tiny_bundle, keep_loaded=True)
+    kept.generate(GenerationRequest("x", 0.5, seed=1))
+    assert set(kept._graphs._sessions) == {"text_encoder", "conditioner", "denoiser", "decoder"}
+    assert "denoiser.load" not in kept.generate(GenerationRequest("x", 0.5, seed=1)).timings
+    kept.free()
+    assert kept._graphs._sessions == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--seconds", "121"), "longest clip is 120 s"),
+        (("--seconds", "0.05"), "seconds must be"),
+        (("--seconds", "nan"), "seconds must be"),
+        (("--seconds", "five"), "--seconds"),
+        (("--steps", "0"), "steps must be 1 or more, got 0"),
+        (("--headroom", "-1"), "headroom"),
+        (("--seed", "-1"), "seed must be between"),
+        (("--seed", "4294967296"), "seed must be between"),
+        (("--threads", "0"), "threads must be 1 or more"),
+        (("--engine", "abacus"), "unknown engine 'abacus'; choose onnxruntime"),
+        (("--model", "no-such-model"), "no model is called 'no-such-model'"),
+        (("-o", "song.xyz"), ".wav"),
+        (("-o", "no/such/folder/song.wav"), "no/such/folder does not exist"),
+        (("--save-latents", "latents.bin"), ".npy"),
+    ],
+)
+def test_bad_requests_say_why_and_leave_nothing(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run_cli("generate", "lofi piano", "--model", "demo", "--seconds", "0.5", *arguments)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_model_the_way_to_one_is_said(run_cli: RunCli) -> None:
+    code, _, err = run_cli("generate", "lofi piano", "--seconds", "90")
+    assert code == 2
+    assert "sa3-edge export" in err
+    assert "--model demo" in err
+
+
+def test_a_bundle_with_a_missing_file_is_an_error(run_cli: RunCli, tmp_path: Path) -> None:
+    code, _, err = run_cli("generate", "x", "--model", tmp_path)
+    assert code == 2
+    assert "no manifest.json" in err
+
+
+def test_an_unexpected_fault_is_one_line_unless_debugging(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("sa3_edge.cli.generate.Pipeline.generate", fail)
+    arguments = ("generate", "x", "--model", "demo", "-o", tmp_path / "x.wav")
+    code, _, err = run_cli(*arguments)
+    assert (code, err.count("\n")) == (1, 1)
+    code, _, err = run_cli("--debug", *arguments)
+    assert code == 1
+    assert "Traceback" in err
+
+
+def test_the_demo_says_that_it_makes_noise(run_cli: RunCli, tmp_path: Path) -> None:
+    wav = tmp_path / "demo.wav"
+    code, out, err = run_cli("generate", "lofi piano", "--seconds", "1", "--model", "demo", "--seed", "5", "-o", wav)
+    assert code == 0
+    assert "untrained" in err
+    assert "seed 5" in out
+    assert "real time" in out
+    with soundfile.SoundFile(wav) as file:
+        assert "random weights" in file.comment
+        audio = file.read()
+    assert 0.01 < audio.std() < 0.5
+
+
+def test_files_are_named_after_the_prompt_and_never_replaced(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        code, _, _ = run_cli("generate", "Lofi, piano!", "--seconds", "0.2", "--model", "demo", "--seed", "5")
+        assert code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lofi-piano-5-2.wav", "lofi-piano-5.wav"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_interrupting_leaves_no_file_and_exits_130(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "from sa3_edge import cli, pipeline\n"
+        "real = pipeline.ping_pong\n"
+        "def interrupted(*arguments):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(*arguments)\n"
+        "pipeline.ping_pong = interrupted\n"
+        "sys.argv = ['sa3-edge', 'generate', 'x', '--model', 'demo', '--seconds', '1', '-o', 'x.wav']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "interrupted\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_request_in_python_is_a_value_error(pipeline: Pipeline) -> None:
+    with pytest.raises(ValueError, match="steps"):
+        pipeline.generate(GenerationRequest("x", steps=0))
+    with pytest.raises(RequestError, match="engine"):
+        Pipeline.load(pipeline.bundle.path, engine="abacus")
