@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,15 +45,16 @@ class Runtime(Protocol):
 class _MacRuntime:
     """Core ML through coremltools."""
 
+    _ct: Any
+    version: str
+
     def __init__(self) -> None:
         if sys.platform != "darwin":
             raise EngineError(f"Core ML runs on macOS only, this is {platform.system()}; use --engine onnxruntime")
         try:
             import coremltools
         except ImportError as error:
-            raise EngineError(
-                f'coremltools cannot be loaded ({error}); pip install "sa3-edge[coreml]"'
-            ) from error
+            raise EngineError(f'coremltools cannot be loaded ({error}); pip install "sa3-edge[coreml]"') from error
         self._ct = coremltools
         self.version = f"macOS {platform.mac_ver()[0]}, coremltools {coremltools.__version__}"
 
@@ -116,8 +117,8 @@ class CoreMLEngine:
         units = options.compute_units
         if units is not None and units not in get_args(ComputeUnits):
             raise RequestError(f"unknown compute units {units!r}; choose {' or '.join(get_args(ComputeUnits))}")
-        self._units: ComputeUnits | None = units  # type: ignore[assignment] - checked above
-        self._runtime = runtime or _MacRuntime()
+        self._units = cast("ComputeUnits | None", units)
+        self._runtime: Runtime = runtime or _MacRuntime()
         self._cache = cache or user_cache_path("sa3-edge") / "coreml"
 
     def load(self, bundle: Bundle, graph: GraphName) -> CoreMLSession:

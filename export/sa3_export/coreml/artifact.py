@@ -7,7 +7,7 @@ import msgspec
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import sha256_of
-from sa3_export.coreml.contract import package_graph, plan_for
+from sa3_export.coreml.contract import CoreMLOptions, package_graph, plan_for
 from sa3_export.coreml.convert import Converted, convert
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import prove
@@ -15,18 +15,24 @@ from sa3_export.graphs import Graph, TensorSpec
 
 
 def export_coreml(
-    graph: Graph, described: m.Graph, folder: Path, precision: str, metadata: Mapping[str, str], tile_frames: int
+    graph: Graph,
+    described: m.Graph,
+    folder: Path,
+    facts: Mapping[str, str],
+    options: CoreMLOptions,
+    tile_frames: int,
 ) -> m.Artifact:
     """Write `folder`/NAME.mlpackage and say what it is.
 
-    `described` is the graph's interface in the manifest. Raises ExportRequestError for an unknown precision and
-    ParityError if the saved package does not compute what the graph's module computes.
+    `described` is the graph's interface in the manifest; `facts` are stamped into the package. Raises
+    ExportRequestError for an unknown precision and ParityError if the saved package does not compute what the
+    graph's module computes.
     """
-    packaged, plan = package_graph(graph), plan_for(graph, tile_frames)
-    converted = convert(packaged, plan, precision, folder / f"{graph.name}.mlpackage", metadata)
+    packaged, plan = package_graph(graph), plan_for(graph, options, tile_frames)
+    converted = convert(packaged, plan, options.precision, folder / f"{graph.name}.mlpackage", facts)
     artifact = m.Artifact(
         files=_files(folder, converted.path),
-        precision=precision,
+        precision=options.precision,
         parity=[],
         inputs=[_tensor(spec, converted.input_types) for spec in packaged.inputs],
         outputs=[_tensor(spec, converted.output_types) for spec in packaged.outputs],

@@ -6,9 +6,7 @@ import coremltools.optimize as cto
 import numpy as np
 from numpy.typing import NDArray
 
-from sa3_export.errors import ExportRequestError
-
-PRECISIONS = ("fp32", "fp16", "int8", "palettized6")
+from sa3_export.coreml.contract import check_precision
 
 # Norms, biases and tables smaller than this stay as they are: they cost nothing and are felt most.
 _SMALLEST_WEIGHT = 4096
@@ -19,9 +17,8 @@ _KMEANS_ROUNDS = 12
 
 def compress(model: Any, precision: str) -> Any:
     """The model with its large weights as `precision` says. Raises ExportRequestError for an unknown one."""
+    check_precision(precision)
     match precision:
-        case "fp32" | "fp16":
-            return model
         case "int8":
             return cto.coreml.linear_quantize_weights(
                 model,
@@ -44,7 +41,7 @@ def compress(model: Any, precision: str) -> Any:
                     )
                 ),
             )
-    raise ExportRequestError(f"unknown Core ML precision {precision!r}; choose {' or '.join(PRECISIONS)}")
+    return model
 
 
 def _palette(weight: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floating[Any]], NDArray[np.uint8]]:

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sa3_edge.manifest import ComputeUnits
+from sa3_export.errors import ExportRequestError
 from sa3_export.graphs import Graph, TensorSpec
 from sa3_export.modules.dit import Conditioning, DiffusionTransformer
 
-FIXED_FRAMES = (128, 256, 512, 1024)  # and the longest; the Neural Engine runs fixed lengths only
+FIXED_FRAMES = (128, 256, 512, 1024)
 FRAME_BIAS = "frame_bias"
 
-ComputeUnits = Literal["all", "cpu_and_ne", "cpu_and_gpu", "cpu_only"]
+PRECISIONS = ("fp32", "fp16", "int8", "palettized6")
 _Selector = Callable[[Any], bool]
 
 
@@ -77,9 +79,10 @@ def package_graph(graph: Graph) -> Graph:
 
 def _feeds_an_angle(op: Any) -> bool:
     """Whether an operation computes the argument of a Fourier feature: up to 62 832 radians, 32 apart in fp16."""
-    if op.op_type in {"cos", "sin"}:
+    kind: str = op.op_type
+    if kind in {"cos", "sin"}:
         return True
-    return op.op_type in {"mul", "sub", "real_div", "clip", "expand_dims"} and any(
+    return kind in {"mul", "sub", "real_div", "clip", "expand_dims"} and any(
         _feeds_an_angle(child) for output in op.outputs for child in output.child_ops
     )
 
@@ -89,7 +92,7 @@ def _all_but_angles(op: Any) -> bool:
 
 
 def _products_only(op: Any) -> bool:
-    return op.op_type == "linear"
+    return bool(op.op_type == "linear")
 
 
 def stored_in_half(graph: Graph, part: nn.Module, name: str) -> bool:
@@ -97,6 +100,25 @@ def stored_in_half(graph: Graph, part: nn.Module, name: str) -> bool:
     if graph.name == "text_encoder":
         return isinstance(part, nn.Linear)
     return graph.name in {"denoiser", "conditioner"} and name != "frequencies"
+
+
+@dataclass(frozen=True)
+class CoreMLOptions:
+    """What the person who exports may choose.
+
+    precision: one of PRECISIONS
+    fixed_frames: lengths of the denoiser's fixed functions, for the Neural Engine, which runs no others; those that
+        are shorter than the longest clip are made, and the longest. None: `FIXED_FRAMES`
+    """
+
+    precision: str = "fp16"
+    fixed_frames: tuple[int, ...] | None = None
+
+
+def check_precision(precision: str) -> None:
+    """Raises ExportRequestError for an unknown precision."""
+    if precision not in PRECISIONS:
+        raise ExportRequestError(f"unknown Core ML precision {precision!r}; choose {' or '.join(PRECISIONS)}")
 
 
 @dataclass(frozen=True)
@@ -110,11 +132,12 @@ class PackagePlan:
     fixed: tuple[int, ...]
 
 
-def plan_for(graph: Graph, tile_frames: int) -> PackagePlan:
+def plan_for(graph: Graph, options: CoreMLOptions, tile_frames: int) -> PackagePlan:
     """`tile_frames`: how many frames the decoder is mostly given at once."""
     match graph.name:
         case "denoiser":
-            fixed = (*(frames for frames in FIXED_FRAMES if frames < graph.longest), graph.longest)
+            chosen = FIXED_FRAMES if options.fixed_frames is None else options.fixed_frames
+            fixed = (*(frames for frames in sorted(chosen) if frames < graph.longest), graph.longest)
             return PackagePlan("cpu_and_ne", _all_but_angles, frozenset({"t"}), fixed)
         case "conditioner":
             # The CPU: a GPU's cosine of thousands of radians is not to be trusted, and this runs once.
@@ -128,7 +151,5 @@ def plan_for(graph: Graph, tile_frames: int) -> PackagePlan:
 
 def example_at(graph: Graph, length: int, seed: int = 0) -> dict[str, Tensor]:
     """Random inputs of `package_graph(graph)`, no frame masked."""
-    masks = {
-        spec.name: torch.zeros(1, length) for spec in graph.inputs if spec.name == FRAME_BIAS
-    }
+    masks = {spec.name: torch.zeros(1, length) for spec in graph.inputs if spec.name == FRAME_BIAS}
     return graph.example(length, seed) | masks

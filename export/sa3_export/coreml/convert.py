@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ def function_name(graph: Graph, length: int) -> str:
 
 
 def convert(graph: Graph, plan: PackagePlan, precision: str, path: Path, metadata: Mapping[str, str]) -> Converted:
-    """Write `path` (an .mlpackage). `graph` is a `package_graph`; `precision` one of `compress.PRECISIONS`.
+    """Write `path` (an .mlpackage). `graph` is a `package_graph`; `precision` one of `contract.PRECISIONS`.
 
     `metadata` is stamped into the package; its keys "licence" and "version" also fill Core ML's own fields.
     """
@@ -85,7 +85,8 @@ def _convert_dynamic(graph: Graph, plan: PackagePlan, half: bool) -> Any:
         ct.TensorType(name=spec.name, dtype=np.dtype(_type_name(spec, plan, half)).type) for spec in graph.outputs
     ]
     with use_kernels(CoreMLKernels()), torch.no_grad():
-        traced = torch.jit.trace(graph.module.eval(), tuple(example_at(graph, length).values()), check_trace=False)
+        trace: Callable[..., Any] = torch.jit.trace
+        traced = trace(graph.module.eval(), tuple(example_at(graph, length).values()), check_trace=False)
     return ct.convert(
         traced,
         inputs=inputs,

@@ -119,9 +119,7 @@ def _as_stored(graph: Graph, artifact: m.Artifact) -> Graph:
 def _check_finite(graph: Graph, session: CoreMLSession, lengths: tuple[int, ...]) -> None:
     """Zeros in every input: silence, an empty prompt's hidden states, an untouched canvas."""
     for length in lengths:
-        zeros = {
-            name: np.zeros_like(tensor.numpy()) for name, tensor in graph.example(length).items()
-        }
+        zeros = {name: np.zeros_like(tensor.numpy()) for name, tensor in graph.example(length).items()}
         for name, array in session.run(zeros).items():
             if not np.isfinite(array).all():
                 raise ParityError(f"{graph.name}: {name} is not finite on zeros at {graph.leading_axis} = {length}")

@@ -35,7 +35,9 @@ def cast(x: Tensor, dtype: str) -> Tensor:
 
 def concat(values: list[Tensor | float], axis: int, interleave: bool) -> Tensor:
     _require(not interleave, "concat with interleave")
-    return torch.cat([torch.atleast_1d(torch.as_tensor(value)) for value in values], dim=axis)
+    # Parts of a computed shape are single numbers.
+    tensors = [torch.as_tensor(value) for value in values]
+    return torch.cat([tensor if tensor.ndim else tensor[None] for tensor in tensors], dim=axis)
 
 
 def conv(
