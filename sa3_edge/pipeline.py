@@ -116,6 +116,7 @@ class Pipeline:
         engine: str = DEFAULT_ENGINE,
         *,
         threads: int | None = None,
+        compute_units: str | None = None,
         keep_loaded: bool = False,
     ) -> "Pipeline":
         """Open the bundle in folder `path`; graphs are loaded when first needed.
@@ -124,7 +125,7 @@ class Pipeline:
         whole, RequestError for an unknown engine, EngineError if it is not installed.
         """
         bundle = Bundle.load(path)
-        return cls(bundle, _Graphs(bundle, engine, EngineOptions(threads=threads), keep_loaded))
+        return cls(bundle, _Graphs(bundle, engine, EngineOptions(threads, compute_units), keep_loaded))
 
     @property
     def engine(self) -> str:

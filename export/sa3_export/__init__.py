@@ -1,6 +1,7 @@
 """From a published Stable Audio 3 checkpoint to graphs that run on devices."""
 
+from sa3_export.coreml.contract import CoreMLOptions
 from sa3_export.errors import CheckpointError, ParityError
 from sa3_export.export import export_bundle, export_synthetic
 
-__all__ = ["CheckpointError", "ParityError", "export_bundle", "export_synthetic"]
+__all__ = ["CheckpointError", "CoreMLOptions", "ParityError", "export_bundle", "export_synthetic"]

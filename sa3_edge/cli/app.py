@@ -21,6 +21,10 @@ ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="An installed model's name, a bundle's folder, or demo.")
 ]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads; all cores by default.")]
+ComputeUnitsOption = Annotated[
+    str | None,
+    typer.Option("--compute-units", help="Where Core ML may run: all, cpu_and_ne, cpu_and_gpu or cpu_only."),
+]
 EngineOption = Annotated[str, typer.Option("--engine", help="What runs the graphs.")]
 
 
@@ -54,6 +58,7 @@ def generate(
     ] = None,
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
+    compute_units: ComputeUnitsOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The WAV file to write; named after the prompt by default."),
@@ -71,7 +76,7 @@ def generate(
     from sa3_edge.pipeline import GenerationRequest
 
     request = GenerationRequest(prompt, seconds, seed, steps, headroom)
-    run(request, GenerateOptions(model, engine, threads, output, save_latents, json))
+    run(request, GenerateOptions(model, engine, threads, compute_units, output, save_latents, json))
 
 
 @app.command()
@@ -86,6 +91,8 @@ def export(
         typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
+    engine: Annotated[str, typer.Option(help="Formats to export, comma-separated: onnx, coreml.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="Of the Core ML packages: fp32, fp16, int8 or palettized6.")] = "fp16",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     json: Json = False,
 ) -> None:
@@ -93,9 +100,9 @@ def export(
 
     Example: sa3-edge export stable-audio-3-small-music --out small-music
     """
-    from sa3_edge.cli.export import run
+    from sa3_edge.cli.export import FormatOptions, run
 
-    run(checkpoint, out, synthetic, name, overwrite, json)
+    run(checkpoint, out, synthetic, FormatOptions(engine, precision), name, overwrite, json)
 
 
 @app.command()

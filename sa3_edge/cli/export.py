@@ -1,22 +1,39 @@
 """`sa3-edge export`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from sa3_edge.cli.display import print_json, stage_bars
 from sa3_edge.errors import RequestError, Sa3Error
 
 
+@dataclass(frozen=True)
+class FormatOptions:
+    """`engines`: formats, comma-separated; `precision` of the Core ML packages."""
+
+    engines: str
+    precision: str
+
+
 def run(
-    checkpoint: Path | None, out: Path, synthetic: str | None, name: str | None, overwrite: bool, json: bool
+    checkpoint: Path | None,
+    out: Path,
+    synthetic: str | None,
+    formats: FormatOptions,
+    name: str | None,
+    overwrite: bool,
+    json: bool,
 ) -> None:
     """Export, say what was made and how exact it is."""
     if (checkpoint is None) == (synthetic is None):
         raise RequestError("name a checkpoint's folder, or --synthetic small or tiny")
     try:
-        from sa3_export import export_bundle, export_synthetic
+        from sa3_export import CoreMLOptions, export_bundle, export_synthetic
     except ModuleNotFoundError as error:
         raise Sa3Error(f'export needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
 
+    names = [engine.strip() for engine in formats.engines.split(",") if engine.strip()]
+    coreml = CoreMLOptions(formats.precision)
     with stage_bars({}, quiet=json) as progress:
         current = ""
 
@@ -26,9 +43,13 @@ def run(
             progress("Exporting", done, total)
 
         if checkpoint is not None:
-            made = export_bundle(checkpoint, out, name=name, overwrite=overwrite, progress=one_bar)
+            made = export_bundle(
+                checkpoint, out, name=name, overwrite=overwrite, formats=names, coreml=coreml, progress=one_bar
+            )
         else:
-            made = export_synthetic(synthetic or "", out, name=name, overwrite=overwrite, progress=one_bar)
+            made = export_synthetic(
+                synthetic or "", out, name=name, overwrite=overwrite, formats=names, coreml=coreml, progress=one_bar
+            )
 
     artifacts = {
         f"{graph_name}.{kind}": artifact

@@ -31,6 +31,7 @@ class GenerateOptions:
     model: str
     engine: str
     threads: int | None
+    compute_units: str | None
     output: Path | None
     save_latents: Path | None
     json: bool
@@ -47,7 +48,9 @@ def run(request: GenerationRequest, options: GenerateOptions) -> None:
             raise RequestError(f"latents are saved as a .npy file, got {options.save_latents}")
         check_destination(options.save_latents)
 
-    pipeline = Pipeline.load(resolve_model(options.model), options.engine, threads=options.threads)
+    pipeline = Pipeline.load(
+        resolve_model(options.model), options.engine, threads=options.threads, compute_units=options.compute_units
+    )
     with stage_bars(_STAGES, quiet=options.json) as progress:
         made = pipeline.generate(request, progress)
 

@@ -107,8 +107,8 @@ class CoreMLOptions:
     """What the person who exports may choose.
 
     precision: one of PRECISIONS
-    fixed_frames: lengths of the denoiser's fixed functions, for the Neural Engine, which runs no others; those that
-        are shorter than the longest clip are made, and the longest. None: `FIXED_FRAMES`
+    fixed_frames: lengths of the denoiser's fixed functions, for the Neural Engine, which runs no others. None: those
+        of FIXED_FRAMES that are shorter than the longest clip, and the longest
     """
 
     precision: str = "fp16"
@@ -136,8 +136,9 @@ def plan_for(graph: Graph, options: CoreMLOptions, tile_frames: int) -> PackageP
     """`tile_frames`: how many frames the decoder is mostly given at once."""
     match graph.name:
         case "denoiser":
-            chosen = FIXED_FRAMES if options.fixed_frames is None else options.fixed_frames
-            fixed = (*(frames for frames in sorted(chosen) if frames < graph.longest), graph.longest)
+            fixed = options.fixed_frames
+            if fixed is None:
+                fixed = (*(frames for frames in FIXED_FRAMES if frames < graph.longest), graph.longest)
             return PackagePlan("cpu_and_ne", _all_but_angles, frozenset({"t"}), fixed)
         case "conditioner":
             # The CPU: a GPU's cosine of thousands of radians is not to be trusted, and this runs once.

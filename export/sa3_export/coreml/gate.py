@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from sa3_edge import manifest as m
 from sa3_edge.engines.coreml import CoreMLSession
 from sa3_edge.engines.fixed_lengths import DYNAMIC
+from sa3_edge.errors import EngineError
 from sa3_export.coreml.contract import stored_in_half
 from sa3_export.coreml.evaluator import Package
-from sa3_export.errors import ParityError
+from sa3_export.errors import EvaluationError, ParityError
 from sa3_export.graphs import Graph
 from sa3_export.parity import measure_parity
 
@@ -68,6 +69,13 @@ def prove(graph: Graph, described: m.Graph, artifact: m.Artifact, package: Packa
             f"{package.path} holds the functions {', '.join(package.functions)}; the manifest says "
             f"{', '.join([DYNAMIC, *artifact.functions])}"
         )
+    try:
+        return _measure(graph, described, artifact, package)
+    except (EngineError, EvaluationError) as error:
+        raise ParityError(f"{package.path}: {error}") from error
+
+
+def _measure(graph: Graph, described: m.Graph, artifact: m.Artifact, package: Package) -> list[m.Parity]:
     parity = []
     for units, lengths in _lengths(graph, artifact):
         if artifact.precision in {"fp32", "fp16"}:
