@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup fmt lint type test demo-model clean
+.PHONY: setup fmt lint type test bench demo-model clean
 
 setup: $(BIN)/installed
 
