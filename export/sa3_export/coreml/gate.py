@@ -40,7 +40,7 @@ def minimum_db(graph: str, precision: str) -> float:
 
 
 @dataclass(frozen=True)
-class _Evaluated:
+class Evaluated:
     """One function of a package in place of Core ML's. `half` rounds to fp16 between operations."""
 
     package: Package
@@ -55,7 +55,7 @@ def evaluated_session(
     package: Package, name: m.GraphName, graph: m.Graph, artifact: m.Artifact, *, units: m.ComputeUnits, half: bool
 ) -> CoreMLSession:
     """The Core ML engine's session for a package, run by the evaluator."""
-    return CoreMLSession(name, graph, artifact, units, lambda function: _Evaluated(package, function, half))
+    return CoreMLSession(name, graph, artifact, units, lambda function: Evaluated(package, function, half))
 
 
 def prove(graph: Graph, described: m.Graph, artifact: m.Artifact, package: Package) -> list[m.Parity]:
