@@ -100,7 +100,9 @@ def test_fp16_steps_stay_close_on_every_function(half_bundle: Path, exact_bundle
         for name, graph in Bundle.load(bundle).manifest.graphs.items():
             parity = graph.artifacts["coreml"].parity
             assert min(figure.snr_db for figure in parity) >= lowest[name]
-    measured = {figure.length for figure in Bundle.load(half_bundle).manifest.graphs["denoiser"].artifacts["coreml"].parity}
+    measured = {
+        figure.length for figure in Bundle.load(half_bundle).manifest.graphs["denoiser"].artifacts["coreml"].parity
+    }
     # Each fixed function full, and with all but one frame more than the shorter one masked.
     assert measured >= {1, 16, 17, 128, 1292}
 
@@ -164,7 +166,9 @@ _CONDITIONERS_PART = ("to_kv", "k_norm.gamma", "to_local_embed", "to_cond_embed"
 
 
 @pytest.mark.parametrize(("precision", "share"), [("int8", 0.7), ("palettized6", 0.6)])
-def test_compressed_weights(tiny_checkpoint: Path, half_bundle: Path, precision: str, share: float, tmp_path: Path) -> None:
+def test_compressed_weights(
+    tiny_checkpoint: Path, half_bundle: Path, precision: str, share: float, tmp_path: Path
+) -> None:
     graph = GRAPHS["conditioner"](Checkpoint(tiny_checkpoint))
     artifact = export_coreml(graph, _describe(graph), tmp_path, {}, CoreMLOptions(precision), 40)
     assert artifact.precision == precision
@@ -187,5 +191,7 @@ def test_unknown_choices_are_refused_before_anything_is_read(tmp_path: Path) -> 
 def test_the_command_line_names_what_it_does_not_know(run_cli: RunCli, tmp_path: Path) -> None:
     code, _, err = run_cli("export", "--synthetic", "tiny", "--engine", "tflite", "--out", tmp_path / "out")
     assert (code, "tflite" in err) == (2, True)
-    code, _, err = run_cli("export", "--synthetic", "tiny", "--engine", "coreml", "--precision", "fp8", "--out", tmp_path)
+    code, _, err = run_cli(
+        "export", "--synthetic", "tiny", "--engine", "coreml", "--precision", "fp8", "--out", tmp_path
+    )
     assert (code, "fp8" in err) == (2, True)

@@ -111,6 +111,7 @@ def export_synthetic(
     """
     if size not in SIZES:
         raise RequestError(f"unknown synthetic size {size!r}; choose {' or '.join(SIZES)}")
+    _exporters(formats, coreml)  # refuses an unknown one before gigabytes of random weights are written
     _check_free(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the bundle: it needs the same space, and /tmp may be small.
@@ -118,7 +119,16 @@ def export_synthetic(
         progress("random weights", 0, len(GRAPHS))
         checkpoint = Path(temporary) / f"synthetic-{size}"
         write_synthetic_checkpoint(checkpoint, size, seed)
-        return export_bundle(checkpoint, out, name=name, overwrite=overwrite, synthetic=True, progress=progress)
+        return export_bundle(
+            checkpoint,
+            out,
+            name=name,
+            overwrite=overwrite,
+            synthetic=True,
+            formats=formats,
+            coreml=coreml,
+            progress=progress,
+        )
 
 
 def _identity(path: Path) -> tuple[str, str | None]:
