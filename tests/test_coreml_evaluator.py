@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from coremltools.converters.mil.mil import Builder as mb
+from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 - its usual name
 from coremltools.converters.mil.mil import types
 from sa3_export import CoreMLOptions, ParityError
 from sa3_export.checkpoint import Checkpoint
@@ -29,6 +29,7 @@ from sa3_edge import manifest as m
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
+_program: Callable[..., Callable[[Any], Any]] = mb.program
 Proof = tuple[Graph, m.Graph, m.Artifact, Path]
 
 
@@ -132,7 +133,7 @@ def test_nan_on_zeros_is_refused(tiny_checkpoint: Path, tmp_path: Path, monkeypa
 
 
 def _small_package(folder: Path, compute: Callable[[Any], Any], shape: tuple[int, ...] = (2, 3)) -> Path:
-    @mb.program(input_specs=[mb.TensorSpec(shape=shape)], opset_version=ct.target.iOS18)
+    @_program(input_specs=[mb.TensorSpec(shape=shape)], opset_version=ct.target.iOS18)
     def program(x: Any) -> Any:
         return compute(x)
 
@@ -221,7 +222,7 @@ def test_operations_agree_with_coremltools_own_inference(name: str, arguments: d
     expected: list[Any] = []
     defaults: dict[str, Any] = {}
 
-    @mb.program(input_specs=[mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
+    @_program(input_specs=[mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
     def program(x: Any) -> Any:
         given = {key: np.asarray(v, np.int32) if _is_ints(v) else v for key, v in arguments.items()}
         made = getattr(mb, name)(**given)
@@ -259,13 +260,11 @@ def test_palettes_and_scales_agree_with_coremltools(bits: int) -> None:
     scale, offset = rng.random((3, 2)).astype(np.float32), rng.integers(-9, 9, (3, 2)).astype(np.int8)
     expected: list[Any] = []
 
-    @mb.program(input_specs=[mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
+    @_program(input_specs=[mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
     def program(x: Any) -> Any:
-        for made in (
-            mb.constexpr_lut_to_dense(indices=indices, lut=lut),
-            mb.constexpr_blockwise_shift_scale(data=data, scale=scale, offset=offset),
-        ):
-            expected.append(made.op.materialized_val_inference())
+        palettized = mb.constexpr_lut_to_dense(indices=indices, lut=lut)
+        quantized = mb.constexpr_blockwise_shift_scale(data=data, scale=scale, offset=offset)
+        expected.extend(made.op.materialized_val_inference() for made in (palettized, quantized))
         return mb.add(x=x, y=np.float32(0))
 
     dense = OPERATIONS["constexpr_lut_to_dense"](

@@ -6,7 +6,6 @@ from typing import Any
 import coremltools as ct
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from sa3_export import CoreMLOptions, export_bundle
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.artifact import export_coreml

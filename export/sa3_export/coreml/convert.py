@@ -25,6 +25,14 @@ from sa3_export.ops import use_kernels
 
 TARGET = ct.target.iOS18  # and macOS 15: the first with fused attention and several functions in a package
 DYNAMIC = "main"
+# Fixed lengths make what computed lengths constant.
+_AFTER_FIXING = (
+    "common::const_elimination",
+    "common::noop_elimination",
+    "common::merge_consecutive_reshapes",
+    "common::dead_code_elimination",
+    "common::const_deduplication",
+)
 
 
 @dataclass(frozen=True)
@@ -102,8 +110,9 @@ def _convert_dynamic(graph: Graph, plan: PackagePlan, half: bool) -> Any:
 def _add_fixed(model: Any, graph: Graph, lengths: tuple[int, ...], folder: Path) -> Any:
     """The model with a function a length beside its dynamic one; equal weights are stored once.
 
-    What `ct.utils.materialize_dynamic_shape_mlmodel` does, without the pass that would turn all to fp16. The dynamic
-    function is taken from before: making the others rewrites its negative slices (coremltools 9.0).
+    What `ct.utils.materialize_dynamic_shape_mlmodel` does, without the passes that the program has seen already, of
+    which one would turn all to fp16. The dynamic function is taken from before: making the others rewrites its
+    negative slices (coremltools 9.0).
     """
     shapes = {}
     for length in lengths:
@@ -115,9 +124,7 @@ def _add_fixed(model: Any, graph: Graph, lengths: tuple[int, ...], folder: Path)
     dynamic, fixed, joined = (str(folder / f"{name}.mlpackage") for name in ("dynamic", "fixed", "joined"))
     model.save(dynamic)
     program = model._mil_program
-    pipeline = _pipeline()
-    pipeline.remove_passes({"common::add_fp16_cast", "common::add_int16_cast"})
-    pipeline.insert_pass(0, "common::materialize_symbolic_shape_program")
+    pipeline = ct.PassPipeline(["common::materialize_symbolic_shape_program", *_AFTER_FIXING])
     pipeline.set_options(
         "common::materialize_symbolic_shape_program",
         {"function_name_to_materialization_map": shapes, "source_function_name": DYNAMIC},
