@@ -10,19 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sa3_edge.audio_source import AudioSource
     from sa3_edge.bundle import Bundle
     from sa3_edge.errors import BundleError, EngineError, RequestError, Sa3Error
-    from sa3_edge.pipeline import Generation, GenerationRequest, Pipeline
+    from sa3_edge.pipeline import Generation, Pipeline
+    from sa3_edge.requests import Continuation, GenerationRequest, Inpainting, Region, Variation
 
 __all__ = [
+    "AudioSource",
     "Bundle",
     "BundleError",
+    "Continuation",
     "EngineError",
     "Generation",
     "GenerationRequest",
+    "Inpainting",
     "Pipeline",
+    "Region",
     "RequestError",
     "Sa3Error",
+    "Variation",
     "__version__",
 ]
 
@@ -30,7 +37,9 @@ __all__ = [
 _HOMES = {
     "Bundle": "sa3_edge.bundle",
     **dict.fromkeys(("BundleError", "EngineError", "RequestError", "Sa3Error"), "sa3_edge.errors"),
-    **dict.fromkeys(("Generation", "GenerationRequest", "Pipeline"), "sa3_edge.pipeline"),
+    "AudioSource": "sa3_edge.audio_source",
+    **dict.fromkeys(("Generation", "Pipeline"), "sa3_edge.pipeline"),
+    **dict.fromkeys(("Continuation", "GenerationRequest", "Inpainting", "Region", "Variation"), "sa3_edge.requests"),
 }
 
 

@@ -1,54 +1,40 @@
-"""Text to audio: the graphs of a bundle, run in order, with the sampler between them."""
+"""Text and recordings to audio: the graphs of a bundle, run in order, with the sampler between them."""
 
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines import DEFAULT_ENGINE, EngineOptions, Session, Tensors, create_engine
-from sa3_edge.errors import EngineError, RequestError
-from sa3_edge.lengths import Lengths, plan_lengths
-from sa3_edge.manifest import GraphName
+from sa3_edge.editing import Plan, keep_mask, plan_request, splice, without_source
+from sa3_edge.engines import DEFAULT_ENGINE, EngineOptions
+from sa3_edge.errors import RequestError
+from sa3_edge.graph_runner import GraphRunner
+from sa3_edge.guidance import check_guidance, guided
+from sa3_edge.limiter import limit
 from sa3_edge.noise import SEEDS
-from sa3_edge.sampling import LatentNoise, Latents, euler, ping_pong, schedule
-from sa3_edge.tiling import decode_tiles
+from sa3_edge.requests import GenerationRequest, Variation
+from sa3_edge.sampling import LatentNoise, Latents, Velocity, euler, ping_pong, schedule
+from sa3_edge.tiling import decode_tiles, encode_tiles
 from sa3_edge.tokenizer import Tokenizer
 
 Array = NDArray[np.float32]
+Conditioning = dict[str, Array]
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 _SILENT: Progress = lambda stage, done, total: None  # noqa: E731
-
-
-@dataclass(frozen=True)
-class GenerationRequest:
-    """What to make.
-
-    prompt: what to hear; may be empty
-    seconds: length of the clip
-    seed: 0..2^32-1, the same seed gives the same music; None draws one
-    steps: denoising steps; None takes the model's own
-    headroom: seconds that the model composes beyond the end, which are cut off
-    """
-
-    prompt: str
-    seconds: float = 30.0
-    seed: int | None = None
-    steps: int | None = None
-    headroom: float | None = None
 
 
 @dataclass(frozen=True)
 class Generation:
     """What was made.
 
-    audio: (channels, N) fp32, N = int(seconds * sample_rate); peaks may exceed 1
+    audio: (channels, N) fp32, N = int(seconds * sample_rate); without the limiter peaks may exceed 1
     latents: (1, C, T) fp32, T the valid frames with the headroom
     timings: seconds by stage, e.g. "denoiser.load", "denoiser.run", and "total"
     notes: what the caller should know, e.g. that the prompt was cut
@@ -58,42 +44,27 @@ class Generation:
     sample_rate: int
     latents: Latents
     seed: int
+    seconds: float
     steps: int
     headroom: float
+    guidance: float
     timings: dict[str, float]
     notes: list[str] = field(default_factory=list)
 
 
-class _Graphs:
-    """The engine's sessions, loaded when first needed, freed after use unless they are to be kept."""
+@dataclass(frozen=True)
+class _Prepared:
+    """What all seeds of a request share."""
 
-    def __init__(self, bundle: Bundle, engine: str, options: EngineOptions, keep_loaded: bool):
-        self.bundle = bundle
-        self.engine = create_engine(engine, options)
-        self._keep_loaded = keep_loaded
-        self._sessions: dict[GraphName, Session] = {}
-        self.timings: dict[str, float] = {}
-
-    def _add_time(self, key: str, start: float) -> None:
-        self.timings[key] = self.timings.get(key, 0.0) + time.perf_counter() - start
-
-    def run(self, graph: GraphName, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        if graph not in self._sessions:
-            start = time.perf_counter()
-            self._sessions[graph] = self.engine.load(self.bundle, graph)
-            self._add_time(f"{graph}.load", start)
-        start = time.perf_counter()
-        outputs = self._sessions[graph].run(inputs)
-        self._add_time(f"{graph}.run", start)
-        return outputs
-
-    def done_with(self, graph: GraphName) -> None:
-        """Free a graph that this run needs no more."""
-        if not self._keep_loaded:
-            self._sessions.pop(graph, None)
-
-    def free(self) -> None:
-        self._sessions.clear()
+    plan: Plan
+    timesteps: NDArray[np.float32]
+    conditioning: Conditioning
+    unconditional: Conditioning | None
+    init: Latents | None
+    headroom: float
+    guidance: float
+    apg: float
+    notes: list[str]
 
 
 class Pipeline:
@@ -103,11 +74,11 @@ class Pipeline:
     made = pipeline.generate(GenerationRequest("lofi piano", seconds=90))
     """
 
-    def __init__(self, bundle: Bundle, graphs: _Graphs):
-        self.bundle = bundle
-        self._graphs = graphs
-        text = bundle.manifest.text
-        self._tokenizer = Tokenizer(bundle.resolve(text.tokenizer), text.max_tokens)
+    def __init__(self, graphs: GraphRunner):
+        self.bundle = graphs.bundle
+        self.graphs = graphs
+        text = self.bundle.manifest.text
+        self._tokenizer = Tokenizer(self.bundle.resolve(text.tokenizer), text.max_tokens)
 
     @classmethod
     def load(
@@ -124,17 +95,16 @@ class Pipeline:
         `keep_loaded` keeps them for the next call, at the price of memory. Raises BundleError if the bundle is not
         whole, RequestError for an unknown engine, EngineError if it is not installed.
         """
-        bundle = Bundle.load(path)
-        return cls(bundle, _Graphs(bundle, engine, EngineOptions(threads, compute_units), keep_loaded))
+        return cls(GraphRunner(Bundle.load(path), engine, EngineOptions(threads, compute_units), keep_loaded))
 
     @property
     def engine(self) -> str:
         """The engine, its version and device, in a line."""
-        return self._graphs.engine.describe()
+        return self.graphs.engine.describe()
 
     def free(self) -> None:
         """Release all loaded graphs; the next call loads them again."""
-        self._graphs.free()
+        self.graphs.free()
 
     def __enter__(self) -> "Pipeline":
         return self
@@ -147,28 +117,96 @@ class Pipeline:
     def generate(self, request: GenerationRequest, progress: Progress = _SILENT) -> Generation:
         """Make one clip.
 
-        `progress(stage, done, total)` is called in the stages "text", "condition", "denoise" and "decode"; what it
-        raises stops the run. Raises RequestError for values that cannot be, before anything is computed, and
-        EngineError if a graph fails.
+        `progress(stage, done, total)` is called in the stages "text", "encode" (of a recording), "condition",
+        "denoise" and "decode"; what it raises stops the run. Raises RequestError for values that cannot be, before
+        anything is computed, and EngineError if a graph fails.
         """
-        start = time.perf_counter()
+        (made,) = self.generate_many(request, 1, progress)
+        return made
+
+    def generate_many(
+        self, request: GenerationRequest, count: int, progress: Progress = _SILENT
+    ) -> Iterator[Generation]:
+        """Make `count` clips of one request, of seeds s, s + 1, ..., each when it is asked for.
+
+        The text is encoded and the conditioner run once; otherwise as `generate`. The first one's timings include
+        what they share.
+        """
+        if count < 1:
+            raise RequestError(f"count must be 1 or more, got {count}")
+        seed = secrets.randbelow(SEEDS - count + 1) if request.seed is None else request.seed
+        if not 0 <= seed <= SEEDS - count:
+            more = f" and the {count - 1} after it" if count > 1 else ""
+            raise RequestError(f"seed must be between 0 and {SEEDS - 1}, got {seed}{more}")
+        return self._generate_seeds(request, range(seed, seed + count), progress)
+
+    def _generate_seeds(self, request: GenerationRequest, seeds: range, progress: Progress) -> Iterator[Generation]:
+        prepared: _Prepared | None = None
+        try:
+            for seed in seeds:
+                start = time.perf_counter()
+                self.graphs.timings = {}
+                prepared = prepared or self._prepare(request, progress)
+                latents = self._sample(prepared, seed, progress)
+                if seed == seeds[-1]:
+                    self.graphs.done_with("denoiser")
+                audio = self._decode(latents, prepared.plan, request.limiter, progress)
+                yield Generation(
+                    audio=audio,
+                    sample_rate=self.bundle.manifest.audio.sample_rate,
+                    latents=latents,
+                    seed=seed,
+                    seconds=prepared.plan.seconds,
+                    steps=len(prepared.timesteps) - 1,
+                    headroom=prepared.headroom,
+                    guidance=prepared.guidance,
+                    timings={**self.graphs.timings, "total": time.perf_counter() - start},
+                    notes=list(prepared.notes),
+                )
+        finally:
+            self.graphs.done_with("denoiser", "decoder")
+
+    def _prepare(self, request: GenerationRequest, progress: Progress) -> _Prepared:
+        """Check the request, read its recording, and compute what does not depend on the seed."""
         manifest = self.bundle.manifest
-        headroom = manifest.sampler.headroom_seconds if request.headroom is None else request.headroom
-        lengths = plan_lengths(request.seconds, headroom, manifest)
-        steps = manifest.sampler.steps if request.steps is None else request.steps
+        sampler = manifest.sampler
+        notes: list[str] = []
+        headroom = sampler.headroom_seconds if request.headroom is None else request.headroom
+        steps = sampler.steps if request.steps is None else request.steps
+        guidance = sampler.guidance if request.guidance is None else request.guidance
         if steps < 1:
             raise RequestError(f"steps must be 1 or more, got {steps}")
-        seed = secrets.randbelow(SEEDS) if request.seed is None else request.seed
-        noise = LatentNoise(seed, manifest.audio.latent_channels, lengths.allocated, lengths.valid)
+        check_guidance(guidance, request.apg, request.negative_prompt)
+        plan = plan_request(request, headroom, manifest, notes)
 
-        self._graphs.timings = {}
-        notes: list[str] = []
-        hidden, text_mask = self._encode_text(request.prompt, notes, progress)
-        conditioning = self._condition(hidden, text_mask, request.seconds, progress)
-        latents = self._sample(conditioning, noise, steps, progress)
-        audio = self._decode(latents, lengths, progress)
-        timings = {**self._graphs.timings, "total": time.perf_counter() - start}
-        return Generation(audio, manifest.audio.sample_rate, latents, seed, steps, headroom, timings, notes)
+        text = self._encode_text(request.prompt, notes, progress)
+        negative = self._encode_text(request.negative_prompt, notes, progress) if request.negative_prompt else None
+        self.graphs.done_with("text_encoder")
+        source = self._encode_source(plan, progress)
+        init = source if plan.regions is None else None
+        keep = keep_mask(plan, manifest.audio.samples_per_frame) if plan.regions is not None else None
+        progress("condition", 0, 1)
+        conditioning = self._condition(text, plan.seconds, keep, source)
+        unconditional = None
+        if negative is not None:
+            unconditional = self._condition(negative, plan.seconds, keep, source, padding_scale=0.0)
+        elif guidance != 1:
+            # The reference's unconditional context is all zeros: attending to it gives zero.
+            zeros = {name: np.zeros_like(conditioning[name]) for name in ("cross_k", "cross_v")}
+            unconditional = {**conditioning, **zeros}
+        self.graphs.done_with("conditioner")
+        progress("condition", 1, 1)
+        return _Prepared(
+            without_source(plan),
+            _timesteps(request, steps, sampler.logsnr_start, sampler.logsnr_end),
+            conditioning,
+            unconditional,
+            init,
+            headroom,
+            guidance,
+            request.apg,
+            notes,
+        )
 
     def _encode_text(self, prompt: str, notes: list[str], progress: Progress) -> tuple[Array, Array]:
         """Prompt -> hidden states (1, n, W) and their mask (1, n)."""
@@ -177,8 +215,7 @@ class Pipeline:
         if cut:
             notes.append(f"the prompt is {cut} tokens too long; the model reads the first {len(ids)}")
         if ids:
-            hidden = self._graphs.run("text_encoder", {"input_ids": np.array([ids], np.int64)})["hidden"]
-            self._graphs.done_with("text_encoder")
+            hidden = self.graphs.run("text_encoder", {"input_ids": np.array([ids], np.int64)})["hidden"]
             mask = np.ones((1, len(ids)), np.float32)
         else:
             # An empty prompt is all padding: one masked position stands for a text of no tokens.
@@ -187,65 +224,99 @@ class Pipeline:
         progress("text", 1, 1)
         return hidden, mask
 
-    def _condition(self, hidden: Array, text_mask: Array, seconds: float, progress: Progress) -> dict[str, Array]:
-        """Everything that the steps share, under the names of the denoiser's inputs."""
-        progress("condition", 0, 1)
-        channels = self.bundle.manifest.audio.latent_channels
-        conditioning = self._graphs.run(
-            "conditioner",
-            {
-                "hidden": hidden,
-                "text_mask": text_mask,
-                "padding_scale": np.ones(1, np.float32),
-                "seconds": np.array([seconds], np.float32),
-                # Nothing to keep: one zero frame stands for all.
-                "inpaint_mask": np.zeros((1, 1, 1), np.float32),
-                "inpaint_masked_input": np.zeros((1, channels, 1), np.float32),
-            },
+    def _encode_source(self, plan: Plan, progress: Progress) -> Latents | None:
+        """The plan's recording -> latents (1, C, valid)."""
+        if plan.source is None:
+            return None
+        manifest = self.bundle.manifest
+        progress("encode", 0, 1)
+        latents = encode_tiles(
+            lambda audio: self.graphs.run("encoder", {"audio": audio})["latents"],
+            plan.source[None],
+            plan.lengths.valid,
+            manifest.tiles,
+            manifest.audio.samples_per_frame,
         )
-        self._graphs.done_with("conditioner")
-        progress("condition", 1, 1)
-        return conditioning
-
-    def _sample(self, conditioning: dict[str, Array], noise: LatentNoise, steps: int, progress: Progress) -> Latents:
-        sampler = self.bundle.manifest.sampler
-        timesteps = schedule(steps, sampler.logsnr_start, sampler.logsnr_end)
-
-        def velocity(x: Latents, t: float) -> Latents:
-            inputs = {"x": x, "t": np.array([t], np.float32), **conditioning}
-            out: Latents = self._graphs.run("denoiser", inputs)["velocity"]
-            if not np.isfinite(out).all():
-                raise EngineError(f"{self._graphs.engine.name} computed NaN or infinity in the denoiser")
-            return out
-
-        def on_step(done: int, total: int) -> None:
-            progress("denoise", done, total)
-
-        on_step(0, steps)
-        x = noise()
-        if sampler.objective == "rf_denoiser":
-            latents = ping_pong(velocity, x, timesteps, noise, on_step)
-        else:
-            latents = euler(velocity, x, timesteps, on_step)
-        self._graphs.done_with("denoiser")
+        self.graphs.done_with("encoder")
+        progress("encode", 1, 1)
         return latents
 
-    def _decode(self, latents: Latents, lengths: Lengths, progress: Progress) -> Array:
+    def _condition(
+        self,
+        text: tuple[Array, Array],
+        seconds: float,
+        keep: Array | None,
+        source: Latents | None,
+        padding_scale: float = 1.0,
+    ) -> Conditioning:
+        """Everything that the steps share, under the names of the denoiser's inputs."""
+        if keep is None or source is None:
+            # Nothing to keep: one zero frame stands for all.
+            keep = np.zeros((1, 1, 1), np.float32)
+            source = np.zeros((1, self.bundle.manifest.audio.latent_channels, 1), np.float32)
+        return self.graphs.run(
+            "conditioner",
+            {
+                "hidden": text[0],
+                "text_mask": text[1],
+                "padding_scale": np.array([padding_scale], np.float32),
+                "seconds": np.array([seconds], np.float32),
+                "inpaint_mask": keep,
+                "inpaint_masked_input": source * keep,
+            },
+        )
+
+    def _velocity(self, conditioning: Conditioning) -> Velocity:
+        def velocity(x: Latents, t: float) -> Latents:
+            inputs = {"x": x, "t": np.array([t], np.float32), **conditioning}
+            return self.graphs.run("denoiser", inputs)["velocity"]
+
+        return velocity
+
+    def _sample(self, prepared: _Prepared, seed: int, progress: Progress) -> Latents:
+        channels, lengths = self.bundle.manifest.audio.latent_channels, prepared.plan.lengths
+        noise = LatentNoise(seed, channels, lengths.allocated, lengths.valid)
+        velocity = self._velocity(prepared.conditioning)
+        if prepared.unconditional is not None:
+            velocity = guided(velocity, self._velocity(prepared.unconditional), prepared.guidance, prepared.apg)
+
+        on_step = partial(progress, "denoise")
+        timesteps = prepared.timesteps
+        on_step(0, len(timesteps) - 1)
+        x = noise()
+        if prepared.init is not None:
+            x = prepared.init * (1 - timesteps[0]) + x * timesteps[0]
+        if self.bundle.manifest.sampler.objective == "rf_denoiser":
+            return ping_pong(velocity, x, timesteps, noise, on_step)
+        return euler(velocity, x, timesteps, on_step)
+
+    def _decode(self, latents: Latents, plan: Plan, limiter: bool, progress: Progress) -> Array:
         """Latents (1, C, T) -> audio (channels, samples); only the frames that are heard are decoded."""
         manifest = self.bundle.manifest
         frame = manifest.audio.samples_per_frame
-        wanted = -(-lengths.samples // frame)
+        wanted = -(-plan.lengths.samples // frame)
         audio = np.empty((manifest.audio.channels, wanted * frame), np.float32)
-
-        def decode(tile: Array) -> Array:
-            out: Array = self._graphs.run("decoder", {"latents": tile})["audio"]
-            return out
-
+        pieces = decode_tiles(
+            lambda tile: self.graphs.run("decoder", {"latents": tile})["audio"], latents, wanted, manifest.tiles, frame
+        )
         written = 0
         progress("decode", 0, wanted)
-        for piece in decode_tiles(decode, latents, wanted, manifest.tiles, frame):
+        for piece in pieces:
             audio[:, written : written + piece.shape[-1]] = piece[0]
             written += piece.shape[-1]
             progress("decode", written // frame, wanted)
-        self._graphs.done_with("decoder")
-        return audio[:, : lengths.samples]
+        audio = audio[:, : plan.lengths.samples]
+        rate = manifest.audio.sample_rate
+        if limiter:
+            audio = limit(audio, rate)
+        # After the limiter: the recording's own samples are not to be touched.
+        return splice(audio, plan, rate) if plan.splice else audio
+
+
+def _timesteps(request: GenerationRequest, steps: int, logsnr_start: float, logsnr_end: float) -> NDArray[np.float32]:
+    if not isinstance(request.edit, Variation):
+        return schedule(steps, logsnr_start, logsnr_end)
+    level = request.edit.noise_level
+    if request.edit.schedule == "reference":
+        return schedule(steps, logsnr_start, logsnr_end, level)
+    return schedule(steps, logsnr_start, logsnr_end) * np.float32(level)

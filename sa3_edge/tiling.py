@@ -53,11 +53,12 @@ def decode_tiles(
         yield audio[:, :, first * samples_per_frame : last * samples_per_frame]
 
 
-def encode_tiles(encode: Callable[[Array], Array], audio: Array, tiles: Tiles, samples_per_frame: int) -> Array:
-    """Encode audio (1, channels, N), N a multiple of whole windows, tile by tile -> latents (1, C, N / frame)."""
-    frames = audio.shape[-1] // samples_per_frame
+def encode_tiles(
+    encode: Callable[[Array], Array], audio: Array, wanted: int, tiles: Tiles, samples_per_frame: int
+) -> Array:
+    """Encode audio (1, channels, N), N whole windows, tile by tile -> its first latent frames (1, C, wanted)."""
     pieces = []
-    for tile in plan_tiles(frames, frames, tiles):
+    for tile in plan_tiles(wanted, audio.shape[-1] // samples_per_frame, tiles):
         span = audio[:, :, tile.start * samples_per_frame : tile.stop * samples_per_frame]
         latents = encode(np.ascontiguousarray(span))
         pieces.append(latents[:, :, tile.keep_start - tile.start : tile.keep_stop - tile.start])

@@ -100,10 +100,10 @@ def test_a_callback_can_stop_the_run(pipeline: Pipeline) -> None:
 def test_graphs_are_loaded_when_needed_and_freed_after_use(tiny_bundle: Path) -> None:
     loaded: list[str] = []
     with Pipeline.load(tiny_bundle) as pipeline:
-        graphs = pipeline._graphs
+        graphs = pipeline.graphs
         pipeline.generate(
             GenerationRequest("x", 0.5, seed=1),
-            lambda stage, done, total: loaded.append("+".join(graphs._sessions)),
+            lambda stage, done, total: loaded.append("+".join(graphs.loaded)),
         )
         assert set(loaded) <= {
             "",
@@ -112,13 +112,13 @@ def test_graphs_are_loaded_when_needed_and_freed_after_use(tiny_bundle: Path) ->
             "denoiser",
             "decoder",
         }  # never two at a time
-        assert graphs._sessions == {}
+        assert graphs.loaded == ()
     kept = Pipeline.load(tiny_bundle, keep_loaded=True)
     kept.generate(GenerationRequest("x", 0.5, seed=1))
-    assert set(kept._graphs._sessions) == {"text_encoder", "conditioner", "denoiser", "decoder"}
+    assert set(kept.graphs.loaded) == {"text_encoder", "conditioner", "denoiser", "decoder"}
     assert "denoiser.load" not in kept.generate(GenerationRequest("x", 0.5, seed=1)).timings
     kept.free()
-    assert kept._graphs._sessions == {}
+    assert kept.graphs.loaded == ()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_graphs_are_loaded_when_needed_and_freed_after_use(tiny_bundle: Path) ->
         (("--threads", "0"), "threads must be 1 or more"),
         (("--engine", "abacus"), "unknown engine 'abacus'; choose onnxruntime"),
         (("--model", "no-such-model"), "no model is called 'no-such-model'"),
-        (("-o", "song.xyz"), ".wav"),
+        (("-o", "song.xyz"), "no known format; choose wav"),
         (("-o", "no/such/folder/song.wav"), "no/such/folder does not exist"),
         (("--save-latents", "latents.bin"), ".npy"),
     ],
@@ -171,7 +171,7 @@ def test_an_unexpected_fault_is_one_line_unless_debugging(
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("sa3_edge.cli.generate.Pipeline.generate", fail)
+    monkeypatch.setattr("sa3_edge.cli.generate.Pipeline.generate_many", fail)
     arguments = ("generate", "x", "--model", "demo", "-o", tmp_path / "x.wav")
     code, _, err = run_cli(*arguments)
     assert (code, err.count("\n")) == (1, 1)
@@ -188,7 +188,7 @@ def test_the_demo_says_that_it_makes_noise(run_cli: RunCli, tmp_path: Path) -> N
     assert "seed 5" in out
     assert "real time" in out
     with soundfile.SoundFile(wav) as file:
-        assert "random weights" in file.comment
+        assert "random weights" in file.title
         audio = file.read()
     assert 0.01 < audio.std() < 0.5
 

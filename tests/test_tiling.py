@@ -58,7 +58,7 @@ def test_only_the_frames_that_are_wanted_are_decoded(graph: Callable[..., Functi
 def test_encoding_in_tiles_equals_encoding_whole(graph: Callable[..., Function], bundle: Bundle, frames: int) -> None:
     encode = graph("encoder", "audio", "latents")
     audio = np.random.default_rng(frames).uniform(-0.5, 0.5, (1, 2, frames * FRAME)).astype(np.float32)
-    tiled = encode_tiles(encode, audio, bundle.manifest.tiles, FRAME)
+    tiled = encode_tiles(encode, audio, frames, bundle.manifest.tiles, FRAME)
     assert np.abs(tiled - encode(audio)).max() < 1e-5
 
 

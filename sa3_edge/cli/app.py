@@ -27,6 +27,25 @@ ComputeUnitsOption = Annotated[
 ]
 EngineOption = Annotated[str, typer.Option("--engine", help="What runs the graphs.")]
 
+_EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The file to write (with --prompts, the folder); - is standard output; named after the prompt by default.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(help="wav, flac, ogg, opus or mp3; by the output's name, else wav.", rich_help_panel=_OUTPUT),
+]
+BitsOption = Annotated[str | None, typer.Option(help="16, 24 (default) or float (wav only).", rich_help_panel=_OUTPUT)]
+SidecarOption = Annotated[
+    bool, typer.Option("--sidecar", help="Also write FILE.json: request, model, timings.", rich_help_panel=_OUTPUT)
+]
+
 
 def _print_version(value: bool) -> None:
     if value:
@@ -48,35 +67,181 @@ def options(
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(help='What to hear, e.g. "lofi piano". May be empty.')],
-    seconds: Annotated[float, typer.Option("--seconds", "-s", help="Length of the clip.")] = 30.0,
+    prompt: Annotated[str | None, typer.Argument(help='What to hear, e.g. "lofi piano". May be empty.')] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", "-s", help="Length of the clip: 30, or the recording's, by default.")
+    ] = None,
     model: ModelOption = models.DEFAULT,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same music; random by default.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the model's own by default.")] = None,
     headroom: Annotated[
         float | None, typer.Option(help="Seconds composed beyond the end and cut off; 6 by default.")
     ] = None,
+    init_audio: Annotated[
+        Path | None,
+        typer.Option(
+            help="A recording to start from, in any format, rate and number of channels.", rich_help_panel=_EDITING
+        ),
+    ] = None,
+    noise_level: Annotated[
+        float | None,
+        typer.Option(
+            help="Variation: how far from the recording, 0.01 to 1; 0.7 by default.", rich_help_panel=_EDITING
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="Variation: steps down from the noise level, monotonic (default) or reference.",
+            rich_help_panel=_EDITING,
+        ),
+    ] = None,
+    inpaint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Make START:END anew, seconds or mm:ss; 4:8, 4:, :8, 1:30:1:45. Repeatable.", rich_help_panel=_EDITING
+        ),
+    ] = None,
+    extend: Annotated[
+        float | None, typer.Option(help="Go on for so many seconds after the recording.", rich_help_panel=_EDITING)
+    ] = None,
+    prepend: Annotated[
+        float | None, typer.Option(help="Begin so many seconds before the recording.", rich_help_panel=_EDITING)
+    ] = None,
+    splice: Annotated[
+        bool,
+        typer.Option(
+            "--splice/--no-splice",
+            help="Put the recording's own samples back where it is kept.",
+            rich_help_panel=_EDITING,
+        ),
+    ] = True,
+    cfg: Annotated[
+        float | None,
+        typer.Option(
+            help="Classifier-free guidance; 1 is none. The model's own by default.", rich_help_panel=_GUIDANCE
+        ),
+    ] = None,
+    negative_prompt: Annotated[
+        str, typer.Option(help="What guidance leads away from.", rich_help_panel=_GUIDANCE)
+    ] = "",
+    apg: Annotated[
+        float, typer.Option(help="Adaptive projected guidance: 1 all, 0 plain guidance.", rich_help_panel=_GUIDANCE)
+    ] = 1.0,
+    count: Annotated[int, typer.Option(help="Several clips, of seeds S, S+1, ...", rich_help_panel=_OUTPUT)] = 1,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A list instead of PROMPT: text, or JSONL with options a line. Resumable.", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
+    output: OutputOption = None,
+    format: FormatOption = None,
+    bits: BitsOption = None,
+    limiter: Annotated[
+        bool,
+        typer.Option("--limiter/--no-limiter", help="Turn peaks down, not clip them.", rich_help_panel=_OUTPUT),
+    ] = True,
+    save_latents: Annotated[
+        Path | None, typer.Option(help="Also write the latents, (1, C, T) float32 .npy.", rich_help_panel=_OUTPUT)
+    ] = None,
+    sidecar: SidecarOption = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a clip.", rich_help_panel=_OUTPUT)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=_OUTPUT)] = False,
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The WAV file to write; named after the prompt by default."),
-    ] = None,
-    save_latents: Annotated[
-        Path | None, typer.Option("--save-latents", help="Also write the latents, (1, C, T) float32 .npy.")
-    ] = None,
+) -> None:
+    """Make a clip from a prompt, or from a recording.
+
+    Examples:
+
+    sa3-edge generate "lofi piano" --seconds 90 -o piano.wav
+
+    sa3-edge generate "with brushed drums" --init-audio piano.wav --noise-level 0.6
+
+    sa3-edge generate "drum fill" --init-audio song.flac --inpaint 12:14.5
+
+    sa3-edge generate "lofi piano" --init-audio piano.wav --extend 30
+    """
+    from sa3_edge.cli import batch
+    from sa3_edge.cli import generate as single
+    from sa3_edge.cli.output import FileOptions
+    from sa3_edge.cli.requests import RequestOptions
+    from sa3_edge.errors import RequestError
+
+    shape = RequestOptions(
+        seconds=seconds,
+        seed=seed,
+        steps=steps,
+        headroom=headroom,
+        cfg=cfg,
+        apg=apg,
+        negative_prompt=negative_prompt,
+        init_audio=init_audio,
+        noise_level=noise_level,
+        schedule=schedule,
+        inpaint=inpaint or [],
+        extend=extend,
+        prepend=prepend,
+        splice=splice,
+        limiter=limiter,
+    )
+    files = FileOptions(output, save_latents, format, bits, sidecar)
+    options = single.RunOptions(model, engine, threads, json, quiet, compute_units)
+    if (prompt is None) == (prompts is None):
+        raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
+    if prompts is None:
+        single.run(prompt or "", shape, count, files, options)
+    elif count != 1:
+        raise RequestError("--count does not go with --prompts")
+    else:
+        batch.run(prompts, shape, files, options)
+
+
+@app.command()
+def info(file: Annotated[Path, typer.Argument(help="A clip that sa3-edge made.")], json: Json = False) -> None:
+    """Show how a clip was made: the whole request is in its tags."""
+    from sa3_edge.cli import replay
+
+    replay.info(file, json)
+
+
+@app.command()
+def regenerate(
+    file: Annotated[Path, typer.Argument(help="A clip that sa3-edge made.")],
+    prompt: Annotated[str | None, typer.Option(help="Another prompt.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Another length.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Another number of steps.")] = None,
+    cfg: Annotated[float | None, typer.Option(help="Another guidance scale.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="Another negative prompt.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Another model.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Another engine.")] = None,
+    output: OutputOption = None,
+    format: FormatOption = None,
+    bits: BitsOption = None,
+    sidecar: SidecarOption = False,
     json: Json = False,
 ) -> None:
-    """Make a clip from a prompt.
+    """Render a clip again from the request in its tags, with changes.
 
-    Example: sa3-edge generate "lofi piano" --seconds 90 -o piano.wav
+    Example: sa3-edge regenerate piano.flac --seed 7
     """
-    from sa3_edge.cli.generate import GenerateOptions, run
-    from sa3_edge.pipeline import GenerationRequest
+    from sa3_edge.cli import replay
+    from sa3_edge.cli.output import FileOptions
 
-    request = GenerationRequest(prompt, seconds, seed, steps, headroom)
-    run(request, GenerateOptions(model, engine, threads, compute_units, output, save_latents, json))
+    changes = {
+        "prompt": prompt,
+        "seed": seed,
+        "seconds": seconds,
+        "steps": steps,
+        "cfg": cfg,
+        "negative_prompt": negative_prompt,
+    }
+    replay.regenerate(file, changes, model, engine, FileOptions(output, None, format, bits, sidecar), json)
 
 
 @app.command()
@@ -90,9 +255,9 @@ def export(
         str | None,
         typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     engine: Annotated[str, typer.Option(help="Formats to export, comma-separated: onnx, coreml.")] = "onnx",
     precision: Annotated[str, typer.Option(help="Of the Core ML packages: fp32, fp16, int8 or palettized6.")] = "fp16",
+    name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     json: Json = False,
 ) -> None:

@@ -24,9 +24,15 @@ def err() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def json_text(result: Mapping[str, object]) -> str:
+    """One JSON object on one line."""
+    return json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def print_json(result: Mapping[str, object]) -> None:
-    """One JSON object on stdout."""
-    sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
+    """One JSON object on stdout, at once: a long run is followed line by line."""
+    sys.stdout.write(json_text(result))
+    sys.stdout.flush()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ the function, filling up, masking and casting are proved with it.
 """
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,17 +27,25 @@ from sa3_export.parity import measure_parity
 Arrays = Mapping[str, NDArray[Any]]
 
 EXACT_DB = 80.0  # fp32 arithmetic: another order of sums, nothing else
-# Rounding to fp16 between operations: measured 57 dB and 63 dB on random weights, real ones have outliers.
+# Rounding to fp16 after every operation, which is harder than any hardware. Measured on random weights: denoiser of
+# 2 layers 57 dB, of 20 layers 47 dB, text encoder 63 to 73 dB, conditioner 62 dB.
 _HALF_DB = {"denoiser": 50.0, "text_encoder": 45.0, "conditioner": 50.0}
+_HALF_LAYERS = 2  # of the denoiser that must hold 50 dB; the rounding of more layers adds up
 # Weights of 8 and 6 bits: measured 37 to 65 dB and 24 to 49 dB. This tells a lossy package from a broken one.
 _COMPRESSED_DB = {"int8": 30.0, "palettized6": 18.0}
 
 
-def minimum_db(graph: str, precision: str) -> float:
+def minimum_db(graph: Graph, precision: str) -> float:
     """The bar for a package as it runs, rounding and compressed weights included."""
     if precision in _COMPRESSED_DB:
         return _COMPRESSED_DB[precision]
-    return _HALF_DB.get(graph, EXACT_DB) if precision == "fp16" else EXACT_DB
+    if precision == "fp32" or graph.name not in _HALF_DB:
+        return EXACT_DB
+    bar = _HALF_DB[graph.name]
+    if graph.name == "denoiser":
+        layers = next(int(spec.shape[0]) for spec in graph.inputs if spec.name == "cross_k")
+        bar -= 10 * math.log10(max(layers, _HALF_LAYERS) / _HALF_LAYERS)
+    return bar
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ def _measure(graph: Graph, described: m.Graph, artifact: m.Artifact, package: Pa
             exact = evaluated_session(package, graph.name, described, artifact, units=units, half=False)
             measure_parity(_as_stored(graph, artifact), exact.run, EXACT_DB, lengths)
         session = evaluated_session(package, graph.name, described, artifact, units=units, half=True)
-        parity += measure_parity(graph, session.run, minimum_db(graph.name, artifact.precision), lengths)
+        parity += measure_parity(graph, session.run, minimum_db(graph, artifact.precision), lengths)
         _check_finite(graph, session, lengths)
     return sorted(parity, key=lambda measured: (measured.length, measured.snr_db))
 

@@ -1,0 +1,86 @@
+"""Recordings to edit: any file, rate and number of channels, read as far as needed."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sa3_edge.errors import RequestError
+
+Array = NDArray[np.float32]
+_SILENCE = 1e-5  # -100 dBFS: below the noise of a 16-bit recording
+
+
+class AudioSource:
+    """A recording, read when it is needed and only as far as it is needed."""
+
+    def __init__(self, name: str, rate: int, channels: int, frames: int, read: Callable[[int], Array]):
+        """`read(n)` gives the first n frames, (n, channels) fp32. Raises RequestError for an empty recording."""
+        if frames == 0 or channels == 0:
+            raise RequestError(f"{name} is empty: it has no audio")
+        self.name, self.rate, self.channels, self.frames = name, rate, channels, frames
+        self._read = read
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> "AudioSource":
+        """Any file that libsndfile reads. Raises RequestError if it is missing, no audio or empty."""
+        import soundfile
+
+        path = Path(path)
+        if not path.is_file():
+            raise RequestError(f"the audio file {path} does not exist")
+        try:
+            info = soundfile.info(path)
+        except soundfile.SoundFileError as error:
+            raise RequestError(f"{path} cannot be read as audio: {error}") from None
+
+        def read(frames: int) -> Array:
+            try:
+                audio: Array = soundfile.read(path, frames=frames, dtype="float32", always_2d=True)[0]
+            except soundfile.SoundFileError as error:
+                raise RequestError(f"{path} cannot be read as audio: {error}") from None
+            if len(audio) < frames:
+                raise RequestError(f"{path} is damaged: it ends after {len(audio)} of {info.frames} frames")
+            return audio
+
+        return cls(str(path), info.samplerate, info.channels, info.frames, read)
+
+    @classmethod
+    def from_array(cls, audio: Array, rate: int, name: str = "the recording") -> "AudioSource":
+        """Audio (channels, N) at `rate` Hz."""
+        if audio.ndim != 2:
+            raise RequestError(f"audio must be (channels, samples), got shape {audio.shape}")
+        return cls(name, rate, audio.shape[0], audio.shape[1], lambda frames: audio.T[:frames].astype(np.float32))
+
+    def samples_at(self, rate: int) -> int:
+        """The recording's length in samples at another rate."""
+        return round(self.frames * rate / self.rate)
+
+    def load(self, samples: int, rate: int, channels: int, notes: list[str]) -> Array:
+        """The first `samples` at `rate` Hz as (channels, samples) fp32, silence where the recording has ended.
+
+        What was done to fit is added to `notes`. Raises RequestError if the recording is damaged or holds NaN.
+        """
+        wanted = min(samples, self.samples_at(rate))
+        # A resampler's filter sees a little beyond the end.
+        margin = 0 if rate == self.rate else 4096
+        audio = self._read(min(self.frames, math.ceil(wanted * self.rate / rate) + margin))
+        if not np.isfinite(audio).all():
+            raise RequestError(f"{self.name} holds samples that are not numbers (NaN or infinity)")
+        if np.abs(audio).max(initial=0.0) < _SILENCE:
+            notes.append(f"{self.name} is silent where it is used")
+        if rate != self.rate:
+            import soxr
+
+            audio = soxr.resample(audio, self.rate, rate, quality="VHQ")
+        if self.channels > channels:
+            notes.append(f"{self.name} has {self.channels} channels; the first {channels} are used")
+        elif self.channels == 1:
+            audio = np.repeat(audio, channels, axis=1)
+        fitted = np.zeros((channels, samples), np.float32)
+        used = min(wanted, len(audio))
+        fitted[:, :used] = audio[:used, :channels].T
+        return fitted

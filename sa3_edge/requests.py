@@ -1,0 +1,80 @@
+"""What can be asked of a pipeline: a new clip, or one made from a recording."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sa3_edge.audio_source import AudioSource
+
+DEFAULT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Another version of a recording.
+
+    noise_level: 0.01..1, how far from the recording: 1 keeps nothing of it
+    schedule: "monotonic" goes straight down from the noise level; "reference" is the reference implementation's,
+        whose inner steps may exceed the noise level
+    """
+
+    source: AudioSource
+    noise_level: float = 0.7
+    schedule: Literal["monotonic", "reference"] = "monotonic"
+
+
+@dataclass(frozen=True)
+class Region:
+    """From `start` to `end` in seconds; None is the beginning or the end of the clip."""
+
+    start: float | None
+    end: float | None
+
+
+@dataclass(frozen=True)
+class Inpainting:
+    """Make regions of a recording anew and keep the rest.
+
+    splice: put the recording's own samples back outside the regions; False leaves the decoder's version of them
+    """
+
+    source: AudioSource
+    regions: tuple[Region, ...]
+    splice: bool = True
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Go on for `extend` seconds after a recording, or begin `prepend` seconds before it."""
+
+    source: AudioSource
+    extend: float = 0.0
+    prepend: float = 0.0
+    splice: bool = True
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What to make.
+
+    prompt: what to hear; may be empty
+    seconds: length of the clip; None is 30 s, or the recording's length when one is edited
+    seed: 0..2^32-1, the same seed gives the same music; None draws one
+    steps: denoising steps; None takes the model's own
+    headroom: seconds that the model composes beyond the end, which are cut off; None takes the model's own
+    edit: how a recording is used, if one is
+    guidance: classifier-free guidance scale, 1 is none; None takes the model's own
+    negative_prompt: what guidance leads away from
+    apg: 1 guides only orthogonally to the prediction (adaptive projected guidance), 0 plainly, between is a blend
+    limiter: keep the peaks of what is made below full scale (see limiter.py)
+    """
+
+    prompt: str
+    seconds: float | None = None
+    seed: int | None = None
+    steps: int | None = None
+    headroom: float | None = None
+    edit: Variation | Inpainting | Continuation | None = None
+    guidance: float | None = None
+    negative_prompt: str = ""
+    apg: float = 1.0
+    limiter: bool = True

@@ -1,0 +1,159 @@
+"""Several clips at once: seeds of one request, and lists of prompts."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from sa3_edge import GenerationRequest, Pipeline, RequestError
+from tests.conftest import RunCli
+
+
+def test_several_seeds_share_text_and_conditioner_and_equal_single_runs(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+    real = pipeline.graphs.run
+
+    def counting(graph: Any, inputs: Any) -> Any:
+        calls[graph] += 1
+        return real(graph, inputs)
+
+    monkeypatch.setattr(pipeline.graphs, "run", counting)
+    together = list(pipeline.generate_many(GenerationRequest("lofi piano", 0.5, seed=10), 4))
+    assert calls == {"text_encoder": 1, "conditioner": 1, "denoiser": 4 * 8, "decoder": 4}
+    for index, made in enumerate(together):
+        single = pipeline.generate(GenerationRequest("lofi piano", 0.5, seed=10 + index))
+        assert made.seed == 10 + index
+        assert np.array_equal(made.audio, single.audio)
+
+
+def test_graphs_are_loaded_once_for_several_seeds_and_then_freed(tiny_bundle: Path) -> None:
+    pipeline = Pipeline.load(tiny_bundle)
+    clips = list(pipeline.generate_many(GenerationRequest("x", 0.5, seed=1), 3))
+    assert ["denoiser.load" in made.timings for made in clips] == [True, False, False]
+    assert pipeline.graphs.loaded == ()
+    unfinished = pipeline.generate_many(GenerationRequest("x", 0.5, seed=1), 3)
+    next(unfinished)
+    del unfinished
+    assert pipeline.graphs.loaded == ()
+
+
+def test_count_writes_a_file_a_seed(run_cli: RunCli, tmp_path: Path) -> None:
+    code, out, err = run_cli(
+        "generate", "x", "-m", "demo", "-s", "0.5", "--seed", "7", "--count", "2", "--json",
+        "-o", tmp_path / "clip.wav", "--save-latents", tmp_path / "clip.npy",
+    )  # fmt: skip
+    assert code == 0, err
+    assert [json.loads(line)["seed"] for line in out.splitlines()] == [7, 8]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"clip-7.wav", "clip-8.wav", "clip-7.npy", "clip-8.npy"}
+    assert run_cli("generate", "x", "-m", "demo", "-s", "0.5", "--seed", "8", "-o", tmp_path / "single.wav")[0] == 0
+    pair = [soundfile.read(tmp_path / name, dtype="int32")[0] for name in ("clip-8.wav", "single.wav")]
+    assert np.array_equal(*pair)
+
+
+def test_count_must_be_positive(pipeline: Pipeline) -> None:
+    with pytest.raises(RequestError, match="count"):
+        pipeline.generate_many(GenerationRequest("x"), 0)
+
+
+def _list(tmp_path: Path, lines: list[object], name: str = "list.jsonl") -> Path:
+    path = tmp_path / name
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    return path
+
+
+def test_a_list_is_made_and_resumed(run_cli: RunCli, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "source.wav", np.full((4410 * 3, 2), 0.1), 44100)
+    prompts = _list(
+        tmp_path,
+        [
+            {"prompt": "one", "seed": 1},
+            {"prompt": "two", "seconds": 0.3},
+            {"prompt": "three", "init_audio": "source.wav", "inpaint": ["0.1:0.2"]},
+        ],
+    )
+    arguments = ("generate", "--prompts", prompts, "-m", "demo", "-s", "0.3", "-o", tmp_path / "clips", "--json")
+    code, out, err = run_cli(*arguments)
+    assert code == 0, err
+    made = [json.loads(line) for line in out.splitlines()]
+    assert [Path(result["file"]).name for result in made] == ["0001-one.wav", "0002-two.wav", "0003-three.wav"]
+
+    first = tmp_path / "clips" / "0001-one.wav"
+    before = (tmp_path / "clips" / "0002-two.wav").read_bytes()
+    first.unlink()
+    code, out, _ = run_cli(*arguments)
+    assert [json.loads(line).get("skipped", False) for line in out.splitlines()] == [False, True, True]
+    assert first.is_file()
+    assert (tmp_path / "clips" / "0002-two.wav").read_bytes() == before
+
+    # Another request of the same name is made anew.
+    _list(tmp_path, [{"prompt": "one", "seed": 2}, {"prompt": "two", "seconds": 0.3}])
+    code, out, _ = run_cli(*arguments)
+    assert [json.loads(line).get("skipped", False) for line in out.splitlines()] == [False, True]
+
+
+def test_a_text_list_is_a_prompt_a_line(run_cli: RunCli, tmp_path: Path) -> None:
+    prompts = _list(tmp_path, ["lofi piano", "", "rain"], "list.txt")
+    code, out, _ = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    assert code == 0
+    assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["lofi piano", "rain"]
+
+
+def test_a_line_that_fails_does_not_stop_the_others(run_cli: RunCli, tmp_path: Path) -> None:
+    prompts = _list(tmp_path, [{"prompt": "a", "seconds": 500}, {"prompt": "b"}])
+    code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    assert code == 1
+    failed, made = (json.loads(line) for line in out.splitlines())
+    assert "longest clip" in failed["error"]
+    assert made["prompt"] == "b"
+    assert "1 of 2 clips could not be made" in err
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["{"], "line 1: not JSON"),
+        ([{"prompt": "a"}, {"seconds": 3}], 'line 2: must be an object with a "prompt"'),
+        ([{"prompt": "a", "tempo": 90}], "line 1: unknown option 'tempo'"),
+        ([{"prompt": "a", "seconds": "long"}], "line 1: seconds cannot be 'long'"),
+        ([{"prompt": "a", "seed": True}], "line 1: seed cannot be True"),
+        ([{"prompt": "a", "inpaint": [4]}], "line 1: inpaint must be a list"),
+        ([{"prompt": "a", "inpaint": ["0:1"]}], "line 1: --inpaint needs a recording"),
+        ([""], "has no prompts"),
+    ],
+)
+def test_a_wrong_list_is_refused_before_anything_is_made(
+    run_cli: RunCli, tmp_path: Path, lines: list[object], said: str
+) -> None:
+    prompts = _list(tmp_path, lines)
+    code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-o", tmp_path / "clips")
+    assert code == 2
+    assert said in err
+    assert out == ""
+    assert list(tmp_path.iterdir()) == [prompts]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--prompts", "absent.txt"), "absent.txt cannot be read"),
+        ((), "give a prompt"),
+        (("x", "--prompts", "list.txt"), "give a prompt"),
+        (("--prompts", "list.txt", "--count", "2"), "does not go with --prompts"),
+        (("--prompts", "list.txt", "-o", "clip.wav"), "the output is a folder"),
+    ],
+)
+def test_wrong_combinations(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _list(tmp_path, ["lofi piano"], "list.txt")
+    code, _, err = run_cli("generate", *arguments, "-m", "demo")
+    assert code == 2
+    assert said in err
