@@ -1,5 +1,8 @@
 """Saved Core ML packages, evaluated: what the reference computes, in every function, at every length."""
 
+import hashlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Session
 from sa3_edge.engines.coreml import CoreMLEngine
+from sa3_edge.manifest import decode_manifest
 from tests.conftest import Golden, RunCli, relative_error
 from tests.coreml import EvaluatedCoreML
 
@@ -34,8 +38,8 @@ def exact_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def half_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bundles") / "coreml-fp16"
-    export_bundle(tiny_checkpoint, out, formats=["coreml"], coreml=CoreMLOptions("fp16", FIXED))
+    out = tmp_path_factory.mktemp("bundles") / "both"
+    export_bundle(tiny_checkpoint, out, formats=["onnx", "coreml"], coreml=CoreMLOptions("fp16", FIXED))
     return out
 
 
@@ -92,7 +96,7 @@ def test_a_whole_run(
     assert ("denoiser", function) in core_ml.functions_run
 
 
-def test_fp16_steps_stay_close_on_every_function(half_bundle: Path, exact_bundle: Path, tmp_path: Path) -> None:
+def test_every_function_holds_the_bars(half_bundle: Path, exact_bundle: Path) -> None:
     """The bars of the manifest's figures: 50 dB for a denoiser step in fp16, 45 dB for the text encoder."""
     bars = {"denoiser": 50, "text_encoder": 45, "conditioner": 50, "decoder": 80, "encoder": 80}
     for bundle, lowest in ((half_bundle, bars), (exact_bundle, dict.fromkeys(bars, 80))):
@@ -194,3 +198,37 @@ def test_the_command_line_names_what_it_does_not_know(run_cli: RunCli, tmp_path:
         "export", "--synthetic", "tiny", "--engine", "coreml", "--precision", "fp8", "--out", tmp_path
     )
     assert (code, "fp8" in err) == (2, True)
+
+
+def test_verify_proves_a_finished_bundle(half_bundle: Path, run_cli: RunCli) -> None:
+    """Against the bundle's own ONNX graphs: what they compute was compared with PyTorch at export."""
+    code, out, err = run_cli("verify", half_bundle, "--json")
+    assert (code, err) == (0, "")
+    parity = json.loads(out)["parity"]
+    assert parity.keys() == Bundle.load(half_bundle).manifest.graphs.keys()
+    assert {16, 17, 128} <= {figure["length"] for figure in parity["denoiser"]}
+    assert min(figure["snr_db"] for figure in parity["denoiser"]) >= 50
+    assert min(figure["snr_db"] for figure in parity["decoder"]) >= 80
+
+
+def test_verify_refuses_a_changed_weight(half_bundle: Path, run_cli: RunCli, tmp_path: Path) -> None:
+    """One changed weight, in a bundle whose manifest vouches for the file."""
+    copy = tmp_path / "copy"
+    shutil.copytree(half_bundle, copy)
+    name = "text_encoder.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
+    content = (copy / name).read_bytes()
+    manifest = decode_manifest((copy / "manifest.json").read_bytes())
+    hashes = {file.path: file.sha256 for file in manifest.graphs["text_encoder"].artifacts["coreml"].files}
+    changed = bytearray(content)
+    changed[len(changed) // 2 + 1] ^= 0b0100_0000
+    (copy / name).write_bytes(changed)
+    edited = (copy / "manifest.json").read_text().replace(hashes[name], hashlib.sha256(changed).hexdigest())
+    (copy / "manifest.json").write_text(edited)
+    code, out, err = run_cli("verify", copy)
+    assert (code, out) == (1, "")
+    assert "text_encoder" in err
+
+
+def test_verify_needs_packages(tiny_bundle: Path, run_cli: RunCli) -> None:
+    code, _, err = run_cli("verify", tiny_bundle)
+    assert (code, "no Core ML packages" in err) == (2, True)

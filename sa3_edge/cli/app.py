@@ -282,6 +282,23 @@ def inspect(
 
 
 @app.command()
+def verify(
+    bundle: Annotated[str, typer.Argument(help="A bundle's folder, or an installed model's name.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Compare with PyTorch and these weights, not with the bundle's ONNX graphs.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Prove a bundle's Core ML packages again, on any machine. Needs the extras export and coreml.
+
+    Example: sa3-edge verify small-music
+    """
+    from sa3_edge.cli.verify import run
+
+    run(bundle, checkpoint, json)
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """Show versions, engines, the processor and the models that are installed."""
     from sa3_edge.cli.doctor import run
