@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -252,3 +253,29 @@ def test_wrong_file_options(
 
 def test_quiet_prints_nothing(run_cli: RunCli, tmp_path: Path) -> None:
     assert run_cli("generate", "x", "-m", "demo", "-s", "0.3", "-q", "-o", tmp_path / "a.wav") == (0, "", "")
+
+
+def test_play_plays_the_clip_when_it_is_done(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[tuple[tuple[int, ...], int]] = []
+    device = ModuleType("sounddevice")
+    vars(device).update(
+        PortAudioError=OSError,
+        query_devices=lambda kind: {},
+        play=lambda audio, rate: played.append((audio.shape, rate)),
+        wait=lambda: None,
+    )
+    monkeypatch.setitem(sys.modules, "sounddevice", device)
+    code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.3", "--play", "-v", "-o", tmp_path / "a.wav")
+    assert code == 0, err
+    assert played == [((int(0.3 * RATE), 2), RATE)]
+    assert "denoiser.run" in err
+
+
+def test_play_without_its_extra_says_how_to_get_it(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    code, _, err = run_cli("generate", "x", "-m", "demo", "--play", "-o", tmp_path / "a.wav")
+    assert code == 1
+    assert 'pip install "sa3-edge[play]"' in err
+    assert list(tmp_path.iterdir()) == []

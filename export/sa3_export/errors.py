@@ -1,5 +1,7 @@
 """What can go wrong with a checkpoint or an export, in words for the person who started it."""
 
+from collections.abc import Sequence
+
 from sa3_edge.errors import RequestError, Sa3Error
 
 
@@ -17,3 +19,9 @@ class ExportRequestError(RequestError):
 
 class EvaluationError(Sa3Error):
     """A package holds an operation, or a use of one, that the evaluator does not compute; the message names it."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are."""
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

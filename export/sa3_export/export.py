@@ -19,6 +19,7 @@ from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.contract import CoreMLOptions, check_precision
 from sa3_export.errors import ExportRequestError
 from sa3_export.graphs import GRAPHS, Graph, TensorSpec
+from sa3_export.lora import AdapterFile
 from sa3_export.onnx_export import OPSET, export_onnx
 from sa3_export.parity import Arrays, measure_parity
 from sa3_export.synthetic import SIZES, write_synthetic_checkpoint
@@ -47,11 +48,12 @@ def export_bundle(
     name: str | None = None,
     overwrite: bool = False,
     synthetic: bool = False,
+    adapters: Sequence[AdapterFile] = (),
     formats: Sequence[str] = ("onnx",),
     coreml: CoreMLOptions | None = None,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
-    """Export the checkpoint directory `checkpoint_path` to the bundle folder `out`.
+    """Export the checkpoint directory `checkpoint_path`, with `adapters` merged, to the bundle folder `out`.
 
     `formats` names one or more of FORMATS; all share the manifest. `coreml` says how Core ML packages are made.
     Each graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done;
@@ -60,7 +62,7 @@ def export_bundle(
     packages, the bars of `sa3_export.coreml.gate`), RequestError if `out` is in the way or a format is unknown.
     """
     export_formats = _exporters(formats, coreml)
-    checkpoint = Checkpoint(checkpoint_path)
+    checkpoint = Checkpoint(checkpoint_path, adapters)
     guessed_name, revision = _identity(checkpoint_path)
     licence = SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE
     with _new_folder(out, overwrite) as folder:
@@ -86,6 +88,10 @@ def export_bundle(
                 revision=revision or f"sha256:{sha256_of(checkpoint_path / 'model.safetensors')}",
                 licence=licence,
                 synthetic=synthetic,
+                adapters=[
+                    m.Adapter(file=file.path.name, sha256=sha256_of(file.path), strength=file.strength)
+                    for file in adapters
+                ],
             ),
             _file(folder, "tokenizer.json"),
             formats,

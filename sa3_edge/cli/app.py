@@ -150,6 +150,12 @@ def generate(
         bool, typer.Option("--json", help="Print one JSON object a clip.", rich_help_panel=_OUTPUT)
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=_OUTPUT)] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also print engine, bundle and all times.", rich_help_panel=_OUTPUT)
+    ] = False,
+    play: Annotated[
+        bool, typer.Option("--play", help="Play each clip when it is done (extra: play).", rich_help_panel=_OUTPUT)
+    ] = False,
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
@@ -190,7 +196,7 @@ def generate(
         limiter=limiter,
     )
     files = FileOptions(output, save_latents, format, bits, sidecar)
-    options = single.RunOptions(model, engine, threads, json, quiet, compute_units)
+    options = single.RunOptions(model, engine, threads, json, quiet, verbose, play, compute_units)
     if (prompt is None) == (prompts is None):
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
     if prompts is None:
@@ -257,6 +263,13 @@ def export(
     ] = None,
     engine: Annotated[str, typer.Option(help="Formats to export, comma-separated: onnx, coreml.")] = "onnx",
     precision: Annotated[str, typer.Option(help="Of the Core ML packages: fp32, fp16, int8 or palettized6.")] = "fp16",
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:STRENGTH]",
+            help="Merge a LoRA or DoRA adapter (safetensors), 1 as strong as trained; may be repeated.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     json: Json = False,
@@ -267,7 +280,7 @@ def export(
     """
     from sa3_edge.cli.export import FormatOptions, run
 
-    run(checkpoint, out, synthetic, FormatOptions(engine, precision), name, overwrite, json)
+    run(checkpoint, out, synthetic, FormatOptions(engine, precision), lora or [], name, overwrite, json)
 
 
 @app.command()

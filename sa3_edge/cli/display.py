@@ -14,6 +14,7 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 from sa3_edge.pipeline import Progress as OnProgress
@@ -47,6 +48,7 @@ def stage_bars(labels: Mapping[str, str], quiet: bool) -> Iterator[OnProgress]:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
     console = err()
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:

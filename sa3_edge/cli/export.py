@@ -20,6 +20,7 @@ def run(
     out: Path,
     synthetic: str | None,
     formats: FormatOptions,
+    lora: list[str],
     name: str | None,
     overwrite: bool,
     json: bool,
@@ -27,11 +28,14 @@ def run(
     """Export, say what was made and how exact it is."""
     if (checkpoint is None) == (synthetic is None):
         raise RequestError("name a checkpoint's folder, or --synthetic small or tiny")
+    if synthetic is not None and lora:
+        raise RequestError("--lora needs a checkpoint: random weights have nothing to adapt")
     try:
-        from sa3_export import CoreMLOptions, export_bundle, export_synthetic
+        from sa3_export import AdapterFile, CoreMLOptions, export_bundle, export_synthetic
     except ModuleNotFoundError as error:
         raise Sa3Error(f'export needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
 
+    adapters = [AdapterFile.parse(text) for text in lora]
     names = [engine.strip() for engine in formats.engines.split(",") if engine.strip()]
     coreml = CoreMLOptions(formats.precision)
     with stage_bars({}, quiet=json) as progress:
@@ -44,7 +48,14 @@ def run(
 
         if checkpoint is not None:
             made = export_bundle(
-                checkpoint, out, name=name, overwrite=overwrite, formats=names, coreml=coreml, progress=one_bar
+                checkpoint,
+                out,
+                name=name,
+                overwrite=overwrite,
+                adapters=adapters,
+                formats=names,
+                coreml=coreml,
+                progress=one_bar,
             )
         else:
             made = export_synthetic(

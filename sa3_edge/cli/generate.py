@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sa3_edge.cli import output
 from sa3_edge.cli.display import print_json, stage_bars
+from sa3_edge.cli.play import open_player
 from sa3_edge.cli.requests import RequestOptions, build_request
 from sa3_edge.errors import RequestError
 from sa3_edge.models import resolve_model
@@ -27,6 +28,8 @@ class RunOptions:
     threads: int | None
     json: bool
     quiet: bool = False
+    verbose: bool = False
+    play: bool = False
     compute_units: str | None = None
 
 
@@ -47,6 +50,7 @@ def run(prompt: str, shape: RequestOptions, count: int, files: output.FileOption
     files.check()
     if files.audio == output.STDOUT and (count > 1 or options.json):
         raise RequestError("standard output takes one clip, without --json")
+    player = open_player() if options.play else None
     request = build_request(prompt, shape)
     pipeline = open_pipeline(options)
     with stage_bars(STAGES, quiet=options.json or options.quiet) as progress:
@@ -56,4 +60,6 @@ def run(prompt: str, shape: RequestOptions, count: int, files: output.FileOption
             if options.json:
                 print_json(output.result(made, written))
             elif not options.quiet:
-                output.summarize(made, written)
+                output.summarize(made, written, options.verbose)
+            if player is not None:
+                player(made.audio, made.sample_rate)

@@ -157,13 +157,19 @@ def write(
     return written
 
 
-def summarize(made: Generation, written: Written) -> None:
+def summarize(made: Generation, written: Written, verbose: bool = False) -> None:
     """Notes and times on stderr, the file and how it was made on stdout."""
     length = made.audio.shape[-1] / made.sample_rate
     total = made.timings["total"]
     console = err()
     for note in written.notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
+    if verbose:
+        record = written.record
+        console.print(f"[dim]{escape(record.engine_version)}, {record.model_name} {record.precision}[/]")
+        console.print(f"[dim]bundle {record.bundle}, latents {made.latents.shape}[/]")
+        for key, time in made.timings.items():
+            console.print(f"[dim]{key:18} {time:8.3f} s[/]")
     stages = ", ".join(f"{graph.replace('_', ' ')} {time:.2f} s" for graph, time in _by_graph(made.timings).items())
     console.print(f"[dim]{stages}[/]")
     speed = f"{length / total:.1f}x real time"
