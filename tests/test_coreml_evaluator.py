@@ -21,7 +21,7 @@ from sa3_export.coreml.gate import prove
 from sa3_export.coreml.kernels import CoreMLKernels
 from sa3_export.coreml.mil_ops import OPERATIONS
 from sa3_export.errors import EvaluationError
-from sa3_export.export import _describe
+from sa3_export.export import describe
 from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.ops import TorchKernels
 
@@ -36,7 +36,7 @@ Proof = tuple[Graph, m.Graph, m.Artifact, Path]
 def _exported(checkpoint: Path, name: m.GraphName, folder: Path) -> Proof:
     graph = GRAPHS[name](Checkpoint(checkpoint))
     graph = replace(graph, lengths=graph.lengths[:3])
-    described = _describe(graph)
+    described = describe(graph)
     artifact = export_coreml(graph, described, folder, {}, CoreMLOptions("fp16", (8, 16)), 40)
     return graph, described, artifact, folder / f"{name}.mlpackage"
 

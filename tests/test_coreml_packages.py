@@ -13,7 +13,7 @@ from sa3_export import CoreMLOptions, export_bundle
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.artifact import export_coreml
 from sa3_export.errors import ExportRequestError
-from sa3_export.export import _describe
+from sa3_export.export import describe
 from sa3_export.graphs import GRAPHS
 from sa3_export.parity import snr_db
 
@@ -133,7 +133,7 @@ def test_masked_frames_change_nothing(exact_bundle: Path, frames: int, tmp_path:
     assert snr_db(velocities[0]["velocity"], velocities[1]["velocity"]) > 100
 
 
-def test_a_package_describes_itself(half_bundle: Path) -> None:
+def test_a_packagedescribes_itself(half_bundle: Path) -> None:
     manifest = Bundle.load(half_bundle).manifest
     denoiser = manifest.graphs["denoiser"].artifacts["coreml"]
     assert denoiser.compute_units == "cpu_and_ne"
@@ -173,7 +173,7 @@ def test_compressed_weights(
     tiny_checkpoint: Path, half_bundle: Path, precision: str, share: float, tmp_path: Path
 ) -> None:
     graph = GRAPHS["conditioner"](Checkpoint(tiny_checkpoint))
-    artifact = export_coreml(graph, _describe(graph), tmp_path, {}, CoreMLOptions(precision), 40)
+    artifact = export_coreml(graph, describe(graph), tmp_path, {}, CoreMLOptions(precision), 40)
     assert artifact.precision == precision
     assert len(artifact.parity) == 3
     plain = Bundle.load(half_bundle).manifest.graphs["conditioner"].artifacts["coreml"]

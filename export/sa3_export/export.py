@@ -70,7 +70,7 @@ def export_bundle(
         for index, (graph_name, build) in enumerate(GRAPHS.items()):
             progress(graph_name, index, len(GRAPHS))
             graph = build(checkpoint)
-            described = _describe(graph)
+            described = describe(graph)
             facts = {
                 "sample_rate": str(checkpoint.config.sample_rate),
                 "made_with": f"sa3-edge {metadata.version('sa3-edge')}",
@@ -213,7 +213,8 @@ def _tensor(spec: TensorSpec) -> m.Tensor:
     return m.Tensor(name=spec.name, dtype=_DTYPES[spec.dtype], shape=list(spec.shape))
 
 
-def _describe(graph: Graph) -> m.Graph:
+def describe(graph: Graph) -> m.Graph:
+    """A graph's interface for the manifest, without artifacts."""
     return m.Graph(
         description=graph.description,
         inputs=[_tensor(spec) for spec in graph.inputs],

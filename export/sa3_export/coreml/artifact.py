@@ -7,7 +7,7 @@ import msgspec
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import sha256_of
-from sa3_export.coreml.contract import CoreMLOptions, package_graph, plan_for
+from sa3_export.coreml.contract import CoreMLOptions, PackagePlan, package_graph, plan_for
 from sa3_export.coreml.convert import Converted, convert
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import prove
@@ -30,16 +30,21 @@ def export_coreml(
     """
     packaged, plan = package_graph(graph), plan_for(graph, options, tile_frames)
     converted = convert(packaged, plan, options.precision, folder / f"{graph.name}.mlpackage", facts)
-    artifact = m.Artifact(
-        files=_files(folder, converted.path),
-        precision=options.precision,
+    artifact = describe_package(packaged, plan, options.precision, converted)
+    return msgspec.structs.replace(artifact, parity=prove(graph, described, artifact, Package(converted.path)))
+
+
+def describe_package(graph: Graph, plan: PackagePlan, precision: str, converted: Converted) -> m.Artifact:
+    """The manifest's entry for a saved package of `graph`, a `package_graph`; its parity is yet to be measured."""
+    return m.Artifact(
+        files=_files(converted.path.parent, converted.path),
+        precision=precision,
         parity=[],
-        inputs=[_tensor(spec, converted.input_types) for spec in packaged.inputs],
-        outputs=[_tensor(spec, converted.output_types) for spec in packaged.outputs],
-        functions=_functions(packaged, converted),
+        inputs=[_tensor(spec, converted.input_types) for spec in graph.inputs],
+        outputs=[_tensor(spec, converted.output_types) for spec in graph.outputs],
+        functions=_functions(graph, converted),
         compute_units=plan.compute_units,
     )
-    return msgspec.structs.replace(artifact, parity=prove(graph, described, artifact, Package(converted.path)))
 
 
 def _functions(graph: Graph, converted: Converted) -> dict[str, dict[str, int]]:

@@ -53,7 +53,7 @@ def function_name(graph: Graph, length: int) -> str:
 def convert(graph: Graph, plan: PackagePlan, precision: str, path: Path, metadata: Mapping[str, str]) -> Converted:
     """Write `path` (an .mlpackage). `graph` is a `package_graph`; `precision` one of `contract.PRECISIONS`.
 
-    `metadata` is stamped into the package; its keys "licence" and "version" also fill Core ML's own fields.
+    `metadata` is stamped into the package; its keys "licence" and "made_with" also fill Core ML's own fields.
     """
     half = precision != "fp32" and plan.half is not None
     with _quiet(), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:

@@ -95,7 +95,7 @@ def _measure(
     for units, lengths in _lengths(graph, artifact):
         if structure and artifact.precision in {"fp32", "fp16"}:
             exact = evaluated_session(package, graph.name, described, artifact, units=units, half=False)
-            measure_parity(_as_stored(graph, artifact), exact.run, EXACT_DB, lengths)
+            measure_parity(as_stored(graph, artifact), exact.run, EXACT_DB, lengths)
         session = evaluated_session(package, graph.name, described, artifact, units=units, half=True)
         parity += measure_parity(graph, session.run, minimum_db(graph, artifact.precision), lengths)
         _check_finite(graph, session, lengths)
@@ -134,7 +134,8 @@ class _AsStored(nn.Module):
         return outputs
 
 
-def _as_stored(graph: Graph, artifact: m.Artifact) -> Graph:
+def as_stored(graph: Graph, artifact: m.Artifact) -> Graph:
+    """The graph as an uncompressed package sees it: weights and inputs rounded to fp16 where the package's are."""
     half_inputs = frozenset(tensor.name for tensor in artifact.inputs if tensor.dtype == "float16")
     return replace(graph, module=_AsStored(graph, half_inputs)) if artifact.precision != "fp32" else graph
 

@@ -14,7 +14,7 @@ def stamp(model: Any, graph: Graph, metadata: Mapping[str, str]) -> Any:
     description = spec.description
     description.metadata.shortDescription = graph.description
     description.metadata.license = metadata.get("licence", "")
-    description.metadata.versionString = metadata.get("version", "")
+    description.metadata.versionString = metadata.get("made_with", "")
     description.metadata.userDefined.update(metadata)
     # A package of several functions describes each; one of a single function describes itself.
     for function in description.functions or [description]:
