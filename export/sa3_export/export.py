@@ -228,7 +228,7 @@ def _manifest(
     graphs: dict[m.GraphName, m.Graph],
     model: m.Model,
     tokenizer: m.File,
-    formats: Sequence[str],
+    formats: Sequence[str] = ("onnx",),
 ) -> m.Manifest:
     config = checkpoint.config
     steps, guidance = _SAMPLING[config.objective]
