@@ -262,7 +262,6 @@ def export(
         typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny."),
     ] = None,
     engine: Annotated[str, typer.Option(help="Formats to export, comma-separated: onnx, coreml.")] = "onnx",
-    precision: Annotated[str, typer.Option(help="Of the Core ML packages: fp32, fp16, int8 or palettized6.")] = "fp16",
     lora: Annotated[
         list[str] | None,
         typer.Option(
@@ -272,15 +271,22 @@ def export(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="ONNX: fp32 (default), int8 or balanced (int8 codec), exceptions after it (int8,decoder=fp32). "
+            "Core ML: fp16 (default), fp32, int8 or palettized6. Of two formats, each takes it that has it."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle of graphs. Needs the extra: pip install "sa3-edge\\[export]".
 
     Example: sa3-edge export stable-audio-3-small-music --out small-music
     """
-    from sa3_edge.cli.export import FormatOptions, run
+    from sa3_edge.cli.export import ExportOptions, run
 
-    run(checkpoint, out, synthetic, FormatOptions(engine, precision), lora or [], name, overwrite, json)
+    run(ExportOptions(checkpoint, synthetic, out, engine, precision, lora or [], name, overwrite), json)
 
 
 @app.command()
