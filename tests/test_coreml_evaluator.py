@@ -26,6 +26,9 @@ from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.ops import TorchKernels
 
 from sa3_edge import manifest as m
+from tests.coreml import one_thread
+
+__all__ = ["one_thread"]  # a fixture, used by every test here
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"

@@ -24,7 +24,9 @@ from sa3_edge.engines import EngineOptions, Session
 from sa3_edge.engines.coreml import CoreMLEngine
 from sa3_edge.manifest import decode_manifest
 from tests.conftest import Golden, RunCli, relative_error
-from tests.coreml import EvaluatedCoreML
+from tests.coreml import EvaluatedCoreML, one_thread
+
+__all__ = ["one_thread"]  # a fixture, used by every test here
 
 FIXED = (16, 128)  # the longest that these tests need: 5 s and the headroom are 118 frames
 
