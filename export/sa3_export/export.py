@@ -2,30 +2,33 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-import onnxruntime as ort
+import msgspec
 import torch
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import sha256_of
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
+from sa3_export.coreml.contract import CoreMLOptions, check_precision
+from sa3_export.errors import ExportRequestError
+from sa3_export.formats import check_formats
 from sa3_export.graphs import GRAPHS, Graph, TensorSpec
 from sa3_export.lora import AdapterFile
-from sa3_export.onnx_export import OPSET, save_onnx, trace_onnx
-from sa3_export.parity import Arrays, measure_parity
-from sa3_export.precision import Bar, Precision, bar_of, parse_precision
-from sa3_export.quantize import block_linears, quantize
+from sa3_export.onnx_artifact import export_onnx
+from sa3_export.onnx_export import OPSET
+from sa3_export.precision import DEFAULT_PRECISION, parse_precision
 from sa3_export.synthetic import SIZES, write_synthetic_checkpoint
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+_Exporter = Callable[[Graph, m.Graph, Path, Mapping[str, str]], m.Artifact]
 _SILENT: Progress = lambda what, done, total: None  # noqa: E731
 
-DEFAULT_PRECISION = "fp32"
 PUBLISHED_LICENCE = "Stability AI Community License; text encoder: Gemma Terms of Use"
 SYNTHETIC_LICENCE = "MIT (random weights)"
 # One frame reaches less than 3 frames to each side (ARCHITECTURE: 1 to 2 and a patch); windows are 2 frames.
@@ -44,28 +47,38 @@ def export_bundle(
     name: str | None = None,
     overwrite: bool = False,
     synthetic: bool = False,
-    precision: str = DEFAULT_PRECISION,
     adapters: Sequence[AdapterFile] = (),
+    formats: Sequence[str] = ("onnx",),
+    precision: str = DEFAULT_PRECISION,
+    coreml: CoreMLOptions | None = None,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export the checkpoint directory `checkpoint_path`, with `adapters` merged, to the bundle folder `out`.
 
-    `precision` is "fp32", "int8" or "balanced", with exceptions: "int8,decoder=fp32". Each graph is compared with
-    PyTorch at several lengths before it is kept. The folder appears when all is done; until then, and after a
-    failure, nothing is there (`overwrite` keeps the old bundle until then). Raises CheckpointError for a checkpoint
-    that cannot be computed, ParityError below 80 dB SNR (in int8 below the bars of `precision.py`), RequestError for
-    an unknown precision or if `out` is in the way.
+    `formats` names one or more of FORMATS; all share the manifest. `precision` is that of the ONNX graphs, "fp32",
+    "int8" or "balanced", with exceptions: "int8,decoder=fp32"; `coreml` says how Core ML packages are made. Each
+    graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done; until
+    then, and after a failure, nothing is there (`overwrite` keeps the old bundle until then). Raises CheckpointError
+    for a checkpoint that cannot be computed, ParityError below 80 dB SNR (for lossy graphs below the bars of
+    `precision.py` and `coreml/gate.py`), RequestError for an unknown format or precision, or if `out` is in the way.
     """
-    precisions = parse_precision(precision)
+    exporters = _exporters(formats, precision, coreml)
     checkpoint = Checkpoint(checkpoint_path, adapters)
     guessed_name, revision = _identity(checkpoint_path)
+    licence = SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE
     with _new_folder(out, overwrite) as folder:
         graphs: dict[m.GraphName, m.Graph] = {}
         for index, (graph_name, build) in enumerate(GRAPHS.items()):
             progress(graph_name, index, len(GRAPHS))
             graph = build(checkpoint)
-            artifact = _export_graph(graph, folder, checkpoint.config.sample_rate, precisions[graph.name])
-            graphs[graph.name] = _describe(graph, {"onnx": artifact})
+            described = describe(graph)
+            facts = {
+                "sample_rate": str(checkpoint.config.sample_rate),
+                "made_with": f"sa3-edge {metadata.version('sa3-edge')}",
+                "licence": licence,
+            }
+            artifacts = {kind: make(graph, described, folder, facts) for kind, make in exporters.items()}
+            graphs[graph.name] = msgspec.structs.replace(described, artifacts=artifacts)
         progress("manifest", len(GRAPHS), len(GRAPHS))
         shutil.copyfile(checkpoint.tokenizer_file, folder / "tokenizer.json")
         made = _manifest(
@@ -74,7 +87,7 @@ def export_bundle(
             m.Model(
                 name=name or guessed_name,
                 revision=revision or f"sha256:{sha256_of(checkpoint_path / 'model.safetensors')}",
-                licence=SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE,
+                licence=licence,
                 synthetic=synthetic,
                 adapters=[
                     m.Adapter(file=file.path.name, sha256=sha256_of(file.path), strength=file.strength)
@@ -82,6 +95,7 @@ def export_bundle(
                 ],
             ),
             _file(folder, "tokenizer.json"),
+            formats,
         )
         (folder / m.FILE_NAME).write_bytes(m.encode_manifest(made))
     return made
@@ -94,7 +108,9 @@ def export_synthetic(
     name: str | None = None,
     overwrite: bool = False,
     seed: int = 0,
+    formats: Sequence[str] = ("onnx",),
     precision: str = DEFAULT_PRECISION,
+    coreml: CoreMLOptions | None = None,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export a model of random weights, "small" (published sizes) or "tiny".
@@ -103,7 +119,7 @@ def export_synthetic(
     """
     if size not in SIZES:
         raise RequestError(f"unknown synthetic size {size!r}; choose {' or '.join(SIZES)}")
-    parse_precision(precision)
+    _exporters(formats, precision, coreml)  # refuses an unknown one before gigabytes of random weights are written
     _check_free(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the bundle: it needs the same space, and /tmp may be small.
@@ -112,7 +128,15 @@ def export_synthetic(
         checkpoint = Path(temporary) / f"synthetic-{size}"
         write_synthetic_checkpoint(checkpoint, size, seed)
         return export_bundle(
-            checkpoint, out, name=name, overwrite=overwrite, synthetic=True, precision=precision, progress=progress
+            checkpoint,
+            out,
+            name=name,
+            overwrite=overwrite,
+            synthetic=True,
+            formats=formats,
+            precision=precision,
+            coreml=coreml,
+            progress=progress,
         )
 
 
@@ -149,52 +173,52 @@ def _file(folder: Path, name: str) -> m.File:
     return m.File(path=name, sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
-def _export_graph(graph: Graph, folder: Path, sample_rate: int, precision: Precision) -> m.Artifact:
-    path = folder / f"{graph.name}.onnx"
-    properties = {"sample_rate": str(sample_rate), "made_with": f"sa3-edge {metadata.version('sa3-edge')}"}
-    model = trace_onnx(graph)
-    linears = block_linears(model)
-    save_onnx(model, path, properties)
-    parity = _check(graph, path, bar_of(graph.name, "fp32"))
-    if precision == "int8":
-        # Only a graph that is right in fp32 is quantized: the error of int8 would hide a fault.
-        quantize(model, linears)
-        save_onnx(model, path, properties)
-        parity = _check(graph, path, bar_of(graph.name, precision))
-    return m.Artifact(
-        files=[_file(folder, path.name), _file(folder, f"{path.name}.data")], precision=precision, parity=parity
-    )
-
-
-def _check(graph: Graph, path: Path, bar: Bar) -> list[m.Parity]:
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-
-    def run(inputs: Arrays) -> Arrays:
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
-
-    return measure_parity(graph, run, bar)
+def _exporters(formats: Sequence[str], precision: str, coreml: CoreMLOptions | None) -> dict[str, _Exporter]:
+    """What makes a graph's artifact, by format, each able to run: better said now than after an hour."""
+    check_formats(formats)
+    made: dict[str, _Exporter] = {}
+    for kind in formats:
+        match kind:
+            case "onnx":
+                made[kind] = partial(export_onnx, precisions=parse_precision(precision))
+            case "coreml":
+                try:
+                    from sa3_export.coreml.artifact import export_coreml
+                except ModuleNotFoundError as error:
+                    raise ExportRequestError(
+                        f'Core ML needs {error.name}, which is not installed: pip install "sa3-edge[export,coreml]"'
+                    ) from error
+                options = coreml or CoreMLOptions()
+                check_precision(options.precision)
+                made[kind] = partial(export_coreml, options=options, tile_frames=TILES.frames + 2 * TILES.overlap)
+    return made
 
 
 def _tensor(spec: TensorSpec) -> m.Tensor:
     return m.Tensor(name=spec.name, dtype=_DTYPES[spec.dtype], shape=list(spec.shape))
 
 
-def _describe(graph: Graph, artifacts: dict[str, m.Artifact]) -> m.Graph:
+def describe(graph: Graph) -> m.Graph:
+    """A graph's interface for the manifest, without artifacts."""
     return m.Graph(
         description=graph.description,
         inputs=[_tensor(spec) for spec in graph.inputs],
         outputs=[_tensor(spec) for spec in graph.outputs],
-        artifacts=artifacts,
+        artifacts={},
     )
 
 
 def _manifest(
-    checkpoint: Checkpoint, graphs: dict[m.GraphName, m.Graph], model: m.Model, tokenizer: m.File
+    checkpoint: Checkpoint,
+    graphs: dict[m.GraphName, m.Graph],
+    model: m.Model,
+    tokenizer: m.File,
+    formats: Sequence[str] = ("onnx",),
 ) -> m.Manifest:
     config = checkpoint.config
     steps, guidance = _SAMPLING[config.objective]
-    packages = ("sa3-edge", "torch", "onnx", "onnxscript", "onnxruntime")
+    tools = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "coreml": ("coremltools",)}
+    packages = ("sa3-edge", "torch", *(package for kind in formats for package in tools[kind]))
     return m.Manifest(
         schema_version=m.SCHEMA_VERSION,
         model=model,
@@ -220,6 +244,7 @@ def _manifest(
         ),
         tiles=TILES,
         graphs=graphs,
-        made_with={"onnx opset": str(OPSET)} | {package: metadata.version(package) for package in packages},
+        made_with=({"onnx opset": str(OPSET)} if "onnx" in formats else {})
+        | {package: metadata.version(package) for package in packages},
         unknown_config_keys=list(checkpoint.unknown_keys),
     )

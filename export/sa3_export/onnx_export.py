@@ -7,6 +7,7 @@ the file is loaded.
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
@@ -26,7 +27,9 @@ _CONTRIB_VERSION = 1
 class OnnxKernels:
     """The fused operators. Heads travel folded into the last axis, as the operators take them."""
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> Tensor:
+        if key_bias is not None:
+            raise NotImplementedError("ONNX graphs take any length, so no frame is ever masked")
         # ONNX Runtime's own operator: its CPU kernel works in tiles, opset 23's Attention stores all logits.
         heads, head_dim = q.shape[2:]
         attended: Tensor = symbolic(
@@ -116,7 +119,7 @@ def trace_onnx(graph: Graph) -> ir.Model:
     return model
 
 
-def save_onnx(model: ir.Model, path: Path, metadata: dict[str, str]) -> None:
+def save_onnx(model: ir.Model, path: Path, metadata: Mapping[str, str]) -> None:
     """Write `path` and its weights, `path` + ".data", without the tracer's notes."""
     _strip_traces(model)
     model.metadata_props.update(metadata)

@@ -37,6 +37,8 @@ PRESETS: dict[str, Mapping[GraphName, Precision]] = {
     "balanced": {name: "int8" if name in {"decoder", "encoder"} else "fp32" for name in _NAMES},
 }
 
+DEFAULT_PRECISION = "fp32"
+
 
 def bar_of(graph: GraphName, precision: Precision) -> Bar:
     """What a graph must reach in a precision."""
