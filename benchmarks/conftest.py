@@ -47,6 +47,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine", _list(metafunc.config, "--engines", device.engines))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # A conversion takes minutes and is no figure of a device: it runs when it is named.
+    named = any(collection_path.name in argument for argument in config.args)
+    return True if collection_path.name == "test_coreml_conversion.py" and not named else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     reason = why_not(config.getoption("--device"))
     if reason:
@@ -112,7 +118,8 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def bundle(request: pytest.FixtureRequest, checkpoint: Path, precision: str, results: Results) -> Bundle:
-    path = bundles.bundle(checkpoint, precision, synthetic=request.config.getoption("--checkpoint") is None)
+    formats = DEVICES[request.config.getoption("--device")].formats
+    path = bundles.bundle(checkpoint, precision, formats, synthetic=request.config.getoption("--checkpoint") is None)
     loaded = Bundle.load(path)
     results.about.setdefault("bundles", {})[precision] = {"id": loaded.id, "model": loaded.manifest.model.name}
     return loaded
