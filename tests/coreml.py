@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from sa3_export.coreml.evaluator import Package
-from sa3_export.coreml.gate import Evaluated
 
 from sa3_edge import manifest as m
+from sa3_export.coreml.evaluator import Package
+from sa3_export.coreml.gate import Evaluated
 
 
 @pytest.fixture(autouse=True, scope="module")
