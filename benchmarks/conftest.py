@@ -28,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--threads", type=int, default=_cores(), help="threads of every engine, PyTorch included")
     group.addoption("--size", choices=["small", "tiny"], default="small", help="synthetic model; tiny tries the code")
     group.addoption("--checkpoint", type=Path, help="a checkpoint's folder instead of a synthetic one")
+    group.addoption("--bundles", default="", help="bundles that exist already: fp32=FOLDER,int8=FOLDER")
     group.addoption("--save", type=Path, help="JSON file of the figures, by default in benchmarks/results")
     group.addoption("--compare", type=Path, help="JSON file of another run; a worse ratio to PyTorch fails")
 
@@ -119,7 +120,10 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def bundle(request: pytest.FixtureRequest, checkpoint: Path, precision: str, results: Results) -> Bundle:
     formats = DEVICES[request.config.getoption("--device")].formats
-    path = bundles.bundle(checkpoint, precision, formats, synthetic=request.config.getoption("--checkpoint") is None)
+    given = dict(pair.split("=", 1) for pair in request.config.getoption("--bundles").split(",") if pair)
+    path = given.get(precision) or bundles.bundle(
+        checkpoint, precision, formats, synthetic=request.config.getoption("--checkpoint") is None
+    )
     loaded = Bundle.load(path)
     results.about.setdefault("bundles", {})[precision] = {"id": loaded.id, "model": loaded.manifest.model.name}
     return loaded
