@@ -77,14 +77,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     results = config.stash.get(_results, None)
     if results is None or not results.rows:
         return
-    path = config.getoption("--save") or _RESULTS / f"{config.getoption('--device')}-{results.about['date']}.json"
-    results.save(path)
     for row in results.rows:
         ratio = results.ratio(row)
         said = f"  {ratio:.2f}x PyTorch" if ratio is not None and row.engine != "pytorch-reference" else ""
         more = "".join(f"  {name} {value:.4g}" for name, value in row.more.items())
         terminalreporter.write_line(f"{row.key:45} {row.median_s:9.3f} s  +-{row.spread_s / 2:.3f}{said}{more}")
-    terminalreporter.write_line(f"figures are in {path}")
+    terminalreporter.write_line(f"figures are in {results.path}")
     compare = config.getoption("--compare")
     if compare:
         worse = results.regressions(Results.load(compare), _TOLERANCE)
@@ -106,7 +104,9 @@ def threads(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest, threads: int) -> Results:
-    made = Results({"device": request.config.getoption("--device"), "machine": describe_machine(), "threads": threads})
+    about = {"device": request.config.getoption("--device"), "machine": describe_machine(), "threads": threads}
+    made = Results(about)
+    made.path = request.config.getoption("--save") or _RESULTS / f"{about['device']}-{made.about['date']}.json"
     request.config.stash[_results] = made
     return made
 

@@ -73,9 +73,10 @@ def run_process(command: list[str]) -> Finished:
 
 
 class Results:
-    """The rows of one run."""
+    """The rows of one run; with a `path`, saved as they come, so that a run that is stopped keeps its figures."""
 
-    def __init__(self, about: dict[str, Any]):
+    def __init__(self, about: dict[str, Any], path: Path | None = None):
+        self.path = path
         self.about = {**about, "date": datetime.now(UTC).isoformat(timespec="seconds")}
         self.rows: list[Row] = []
 
@@ -90,6 +91,8 @@ class Results:
     ) -> Row:
         row = Row(stage, engine, precision, seconds, *times, more)
         self.rows.append(row)
+        if self.path is not None:
+            self.save(self.path)
         return row
 
     def save(self, path: Path) -> None:
