@@ -40,11 +40,12 @@ def checkpoint(size: str) -> Path:
     return path
 
 
-def bundle(source: Path, precision: str, synthetic: bool) -> Path:
-    """The checkpoint `source`, exported in a precision by the exporter as it is now."""
-    path = _cache() / f"{source.name}-{precision}-{_exporter()}"
+def bundle(source: Path, precision: str, formats: tuple[str, ...], synthetic: bool) -> Path:
+    """The checkpoint `source`, exported in formats and a precision by the exporter as it is now."""
+    kind = f"{source.name}-{'+'.join(formats)}-{precision}"
+    path = _cache() / f"{kind}-{_exporter()}"
     if not (path / FILE_NAME).is_file():
-        for old in _cache().glob(f"{source.name}-{precision}-*"):
+        for old in _cache().glob(f"{kind}-*"):
             shutil.rmtree(old)  # of another exporter; gigabytes
-        export_bundle(source, path, synthetic=synthetic, precision=precision)
+        export_bundle(source, path, synthetic=synthetic, precision=precision, formats=formats)
     return path

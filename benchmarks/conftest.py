@@ -28,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--threads", type=int, default=_cores(), help="threads of every engine, PyTorch included")
     group.addoption("--size", choices=["small", "tiny"], default="small", help="synthetic model; tiny tries the code")
     group.addoption("--checkpoint", type=Path, help="a checkpoint's folder instead of a synthetic one")
+    group.addoption("--bundles", default="", help="bundles that exist already: fp32=FOLDER,int8=FOLDER")
     group.addoption("--save", type=Path, help="JSON file of the figures, by default in benchmarks/results")
     group.addoption("--compare", type=Path, help="JSON file of another run; a worse ratio to PyTorch fails")
 
@@ -45,6 +46,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("precision", _list(metafunc.config, "--precisions", device.precisions))
     if "engine" in metafunc.fixturenames:
         metafunc.parametrize("engine", _list(metafunc.config, "--engines", device.engines))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # A conversion takes minutes and is no figure of a device: it runs when it is named.
+    named = any(collection_path.name in argument for argument in config.args)
+    return True if collection_path.name == "test_coreml_conversion.py" and not named else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -112,7 +119,11 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def bundle(request: pytest.FixtureRequest, checkpoint: Path, precision: str, results: Results) -> Bundle:
-    path = bundles.bundle(checkpoint, precision, synthetic=request.config.getoption("--checkpoint") is None)
+    formats = DEVICES[request.config.getoption("--device")].formats
+    given = dict(pair.split("=", 1) for pair in request.config.getoption("--bundles").split(",") if pair)
+    path = given.get(precision) or bundles.bundle(
+        checkpoint, precision, formats, synthetic=request.config.getoption("--checkpoint") is None
+    )
     loaded = Bundle.load(path)
     results.about.setdefault("bundles", {})[precision] = {"id": loaded.id, "model": loaded.manifest.model.name}
     return loaded

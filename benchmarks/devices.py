@@ -12,18 +12,20 @@ from sa3_edge.cli.doctor import _cores, _instruction_sets
 
 @dataclass(frozen=True)
 class Device:
-    """A `--device`: its engines and precisions, and published times for 120 s of audio by engine, in seconds."""
+    """A `--device`: its engines, precisions of ONNX graphs, the bundle's formats, and published times for 120 s of
+    audio by engine, in seconds."""
 
     engines: tuple[str, ...]
     precisions: tuple[str, ...]
+    formats: tuple[str, ...]
     targets: dict[str, float]
 
 
 DEVICES = {
-    "cpu": Device(("onnxruntime",), ("fp32", "int8"), {}),
-    "x86": Device(("onnxruntime", "openvino", "openvino-bf16"), ("fp32", "int8"), {}),
+    "cpu": Device(("onnxruntime",), ("fp32", "int8"), ("onnx",), {}),
+    "x86": Device(("onnxruntime", "openvino", "openvino-bf16"), ("fp32", "int8"), ("onnx",), {}),
     # Published by the model's authors for an Apple M4 (README of Stability-AI/stable-audio-3).
-    "m4": Device(("onnxruntime", "coreml"), ("fp32",), {"onnxruntime": 5.9, "coreml": 3.0}),
+    "m4": Device(("onnxruntime", "coreml"), ("fp32",), ("onnx", "coreml"), {"onnxruntime": 5.9, "coreml": 3.0}),
 }
 
 
