@@ -200,6 +200,46 @@ def export(
 
 
 @app.command()
+def pull(
+    model: Annotated[str, typer.Argument(help=f"A published model: {', '.join(models.PUBLISHED)}.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Start from a checkpoint's folder instead of downloading.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Pull again what is installed already.")] = False,
+    json: Json = False,
+) -> None:
+    """Download a published model, export it for this machine and install it.
+
+    A cut download goes on at the next pull. Needs the extra: pip install "sa3-edge\\[export]".
+
+    Example: sa3-edge pull small-music
+    """
+    from sa3_edge.cli.pull import run
+
+    run(model, source, overwrite, json)
+
+
+@app.command("models")
+def list_models(json: Json = False) -> None:
+    """List the installed models: size, precision, revision."""
+    from sa3_edge.cli.models import show
+
+    show(json)
+
+
+@app.command()
+def remove(
+    model: Annotated[str, typer.Argument(help="An installed model's name.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove an installed model; what other models need stays."""
+    from sa3_edge.cli.models import remove as run
+
+    run(model, yes, json)
+
+
+@app.command()
 def inspect(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder, or an installed model's name.")],
     json: Json = False,
