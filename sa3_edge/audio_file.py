@@ -1,9 +1,11 @@
-"""Sound files that appear whole or not at all."""
+"""Sound files that appear whole or not at all, in the format that their name asks for."""
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,57 @@ from numpy.typing import NDArray
 
 from sa3_edge.errors import RequestError, Sa3Error
 
-_BITS = 24
-_FULL_SCALE = 2 ** (_BITS - 1)
+Array = NDArray[np.float32]
+_BLOCK = 1 << 16  # libsndfile's Vorbis encoder overflows its stack on one long write
+_OPUS_RATE = 48_000  # the only one near 44 100 Hz that Opus has
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: libsndfile's container, and its subtype by bit depth ("" where there is none)."""
+
+    container: str
+    subtypes: dict[str, str]
+
+
+FORMATS = {
+    "wav": Format("WAV", {"24": "PCM_24", "16": "PCM_16", "float": "FLOAT"}),
+    "flac": Format("FLAC", {"24": "PCM_24", "16": "PCM_16"}),
+    "ogg": Format("OGG", {"": "VORBIS"}),
+    "opus": Format("OGG", {"": "OPUS"}),
+    "mp3": Format("MP3", {"": "MPEG_LAYER_III"}),
+}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How samples are stored: a key of FORMATS, and a bit depth of it ("" for lossy formats)."""
+
+    format: str
+    bits: str
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What a file says of itself; `comment` carries the request, see provenance.py."""
+
+    title: str
+    software: str
+    comment: str
+
+
+def encoding_for(suffix: str, bits: str | None) -> Encoding:
+    """The encoding for a file's suffix (".flac") or a format's name. Raises RequestError."""
+    name = suffix.lower().removeprefix(".")
+    if name not in FORMATS:
+        raise RequestError(f"{suffix or 'a file without suffix'} is no known format; choose {', '.join(FORMATS)}")
+    depths = FORMATS[name].subtypes
+    if bits is None:
+        return Encoding(name, next(iter(depths)))
+    if bits not in depths:
+        choices = " or ".join(filter(None, depths))
+        raise RequestError(f"{name} cannot store {bits} bits; " + (f"choose {choices}" if choices else "it is lossy"))
+    return Encoding(name, bits)
 
 
 def check_destination(path: Path) -> None:
@@ -44,23 +95,58 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_wav(path: Path, audio: NDArray[np.float32], sample_rate: int, comment: str = "") -> int:
-    """Write audio (channels, N) in [-1, 1] as 24-bit WAV. Returns how many samples were outside and are clipped.
+def write_audio(path: Path, audio: Array, sample_rate: int, encoding: Encoding, tags: Tags) -> int:
+    """Write audio (channels, N) to `path`. Returns how many samples were beyond full scale and are clipped."""
+    with whole_file(path) as temporary:
+        return _write(temporary, audio, sample_rate, encoding, tags, str(path))
 
-    Integers are made here, by a power of two: a sample read from a 16 or 24-bit file is written back bit for bit.
-    """
+
+def encode_audio(audio: Array, sample_rate: int, encoding: Encoding, tags: Tags) -> tuple[bytes, int]:
+    """As `write_audio`, to bytes."""
+    buffer = io.BytesIO()
+    clipped = _write(buffer, audio, sample_rate, encoding, tags, "the audio")
+    return buffer.getvalue(), clipped
+
+
+def _write(target: Path | io.BytesIO, audio: Array, sample_rate: int, encoding: Encoding, tags: Tags, name: str) -> int:
     import soundfile
 
-    scaled = np.rint(audio.T.astype(np.float64) * _FULL_SCALE)
-    clipped = int(np.count_nonzero((scaled < -_FULL_SCALE) | (scaled > _FULL_SCALE - 1)))
-    integers = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int32) << (32 - _BITS)
-    with whole_file(path) as temporary:
-        try:
-            channels = audio.shape[0]
-            with soundfile.SoundFile(temporary, "w", sample_rate, channels, subtype="PCM_24", format="WAV") as file:
-                if comment:
-                    file.comment = comment
-                file.write(integers)
-        except soundfile.SoundFileError as error:
-            raise Sa3Error(f"{path} cannot be written: {error}") from error
+    kind = FORMATS[encoding.format]
+    subtype = kind.subtypes[encoding.bits]
+    if subtype == "OPUS" and sample_rate != _OPUS_RATE:
+        import soxr
+
+        audio, sample_rate = soxr.resample(audio.T, sample_rate, _OPUS_RATE, quality="VHQ").T, _OPUS_RATE
+    samples, clipped = _quantize(audio, encoding.bits)
+    try:
+        with soundfile.SoundFile(
+            target, "w", sample_rate, audio.shape[0], subtype=subtype, format=kind.container
+        ) as file:
+            if tags.title:  # libsndfile refuses an empty one
+                file.title = tags.title
+            file.software, file.comment = tags.software, tags.comment
+            for start in range(0, len(samples), _BLOCK):
+                file.write(samples[start : start + _BLOCK])
+    except soundfile.SoundFileError as error:
+        raise Sa3Error(f"{name} cannot be written: {error}") from error
     return clipped
+
+
+def _quantize(audio: Array, bits: str) -> tuple[NDArray[np.int32] | Array, int]:
+    """Audio (channels, N) -> what the file takes, (N, channels), and how many samples were clipped.
+
+    Integers are made here, by a power of two: a sample read from a file of that depth is written back bit for bit.
+    16 bits are dithered (triangular, one step), but for samples that need no rounding. The dither is the same each
+    time, so that the same request gives the same file.
+    """
+    if bits not in {"16", "24"}:
+        beyond = int(np.count_nonzero(np.abs(audio) > 1)) if bits == "" else 0  # floats may exceed full scale
+        return np.ascontiguousarray(audio.T), beyond
+    full_scale = 2 ** (int(bits) - 1)
+    scaled = audio.T.astype(np.float64) * full_scale
+    rounded = np.rint(scaled)
+    if bits == "16":
+        dither = np.random.default_rng(0).random((2, *scaled.shape), np.float32)
+        rounded = np.where(scaled == rounded, rounded, np.rint(scaled + dither[0] - dither[1]))
+    clipped = int(np.count_nonzero((rounded < -full_scale) | (rounded > full_scale - 1)))
+    return np.clip(rounded, -full_scale, full_scale - 1).astype(np.int32) << (32 - int(bits)), clipped

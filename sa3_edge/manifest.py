@@ -61,13 +61,25 @@ class Graph(_Struct, frozen=True):
     artifacts: dict[str, Artifact]
 
 
+class Adapter(_Struct, frozen=True):
+    """A LoRA that was merged into the weights: the file's name and hash, and how strongly (1 as trained)."""
+
+    file: str
+    sha256: str
+    strength: float
+
+
 class Model(_Struct, frozen=True):
-    """Where the weights come from. `synthetic` weights are random numbers: what they make is noise."""
+    """Where the weights come from. `synthetic` weights are random numbers: what they make is noise.
+
+    `adapters` were merged in this order; `name` and `revision` are those of the checkpoint.
+    """
 
     name: str
     revision: str
     licence: str
     synthetic: bool
+    adapters: list[Adapter]
 
 
 class Audio(_Struct, frozen=True):

@@ -17,6 +17,7 @@ from sa3_edge.engines import DEFAULT_ENGINE, EngineOptions
 from sa3_edge.errors import RequestError
 from sa3_edge.graph_runner import GraphRunner
 from sa3_edge.guidance import check_guidance, guided
+from sa3_edge.limiter import limit
 from sa3_edge.noise import SEEDS
 from sa3_edge.requests import GenerationRequest, Variation
 from sa3_edge.sampling import LatentNoise, Latents, Velocity, euler, ping_pong, schedule
@@ -33,7 +34,7 @@ _SILENT: Progress = lambda stage, done, total: None  # noqa: E731
 class Generation:
     """What was made.
 
-    audio: (channels, N) fp32, N = int(seconds * sample_rate); peaks may exceed 1
+    audio: (channels, N) fp32, N = int(seconds * sample_rate); without the limiter peaks may exceed 1
     latents: (1, C, T) fp32, T the valid frames with the headroom
     timings: seconds by stage, e.g. "denoiser.load", "denoiser.run", and "total"
     notes: what the caller should know, e.g. that the prompt was cut
@@ -148,7 +149,7 @@ class Pipeline:
                 latents = self._sample(prepared, seed, progress)
                 if seed == seeds[-1]:
                     self.graphs.done_with("denoiser")
-                audio = self._decode(latents, prepared.plan, progress)
+                audio = self._decode(latents, prepared.plan, request.limiter, progress)
                 yield Generation(
                     audio=audio,
                     sample_rate=self.bundle.manifest.audio.sample_rate,
@@ -288,7 +289,7 @@ class Pipeline:
             return ping_pong(velocity, x, timesteps, noise, on_step)
         return euler(velocity, x, timesteps, on_step)
 
-    def _decode(self, latents: Latents, plan: Plan, progress: Progress) -> Array:
+    def _decode(self, latents: Latents, plan: Plan, limiter: bool, progress: Progress) -> Array:
         """Latents (1, C, T) -> audio (channels, samples); only the frames that are heard are decoded."""
         manifest = self.bundle.manifest
         frame = manifest.audio.samples_per_frame
@@ -304,7 +305,11 @@ class Pipeline:
             written += piece.shape[-1]
             progress("decode", written // frame, wanted)
         audio = audio[:, : plan.lengths.samples]
-        return splice(audio, plan, manifest.audio.sample_rate) if plan.splice else audio
+        rate = manifest.audio.sample_rate
+        if limiter:
+            audio = limit(audio, rate)
+        # After the limiter: the recording's own samples are not to be touched.
+        return splice(audio, plan, rate) if plan.splice else audio
 
 
 def _timesteps(request: GenerationRequest, steps: int, logsnr_start: float, logsnr_end: float) -> NDArray[np.float32]:

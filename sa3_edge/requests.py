@@ -65,6 +65,7 @@ class GenerationRequest:
     guidance: classifier-free guidance scale, 1 is none; None takes the model's own
     negative_prompt: what guidance leads away from
     apg: 1 guides only orthogonally to the prediction (adaptive projected guidance), 0 plainly, between is a blend
+    limiter: keep the peaks of what is made below full scale (see limiter.py)
     """
 
     prompt: str
@@ -76,3 +77,4 @@ class GenerationRequest:
     guidance: float | None = None
     negative_prompt: str = ""
     apg: float = 1.0
+    limiter: bool = True

@@ -1,16 +1,18 @@
 """Export keeps only what is exact, whole and where it was asked for."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sa3_export import ParityError, export, export_bundle, export_synthetic
+from sa3_export.checkpoint import Checkpoint
 from sa3_export.parity import BEST_SNR_DB, measure_parity, snr_db
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.errors import RequestError
-from sa3_edge.manifest import Manifest
+from sa3_edge.manifest import File, Manifest, Model
 from tests.conftest import RunCli
 
 
@@ -99,6 +101,16 @@ def test_bad_requests(
 def test_unknown_size_is_refused_in_python(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="huge"):
         export_synthetic("huge", tmp_path / "bundle")
+
+
+def test_a_base_model_carries_its_own_defaults(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_checkpoint, tmp_path / "base"))
+    config = json.loads((base / "model_config.json").read_text())
+    config["model"]["diffusion"]["diffusion_objective"] = "rectified_flow"
+    (base / "model_config.json").write_text(json.dumps(config))
+    model = Model(name="base", revision="", licence="", synthetic=False, adapters=[])
+    sampler = export._manifest(Checkpoint(base), {}, model, File(path="x", sha256="", bytes=0)).sampler
+    assert (sampler.objective, sampler.steps, sampler.guidance) == ("rectified_flow", 50, 7.0)
 
 
 def test_a_hub_snapshot_gives_name_and_revision(tmp_path: Path) -> None:

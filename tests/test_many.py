@@ -145,7 +145,7 @@ def test_a_wrong_list_is_refused_before_anything_is_made(
         (("--prompts", "absent.txt"), "absent.txt cannot be read"),
         ((), "give a prompt"),
         (("x", "--prompts", "list.txt"), "give a prompt"),
-        (("--prompts", "list.txt", "--count", "2"), "do not go with --prompts"),
+        (("--prompts", "list.txt", "--count", "2"), "does not go with --prompts"),
         (("--prompts", "list.txt", "-o", "clip.wav"), "the output is a folder"),
     ],
 )

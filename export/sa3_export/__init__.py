@@ -2,5 +2,6 @@
 
 from sa3_export.errors import CheckpointError, ParityError
 from sa3_export.export import export_bundle, export_synthetic
+from sa3_export.lora import AdapterFile
 
-__all__ = ["CheckpointError", "ParityError", "export_bundle", "export_synthetic"]
+__all__ = ["AdapterFile", "CheckpointError", "ParityError", "export_bundle", "export_synthetic"]

@@ -9,7 +9,7 @@ an error that names it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from sa3_export.config import (
     read_model_config,
     read_text_encoder_config,
 )
-from sa3_export.errors import CheckpointError
+from sa3_export.errors import CheckpointError, listed
+from sa3_export.lora import AdapterFile, merge_adapters
+from sa3_export.lora_files import read_adapter
 from sa3_export.modules.conditioners import Conditioners
 from sa3_export.modules.dit import DiffusionTransformer
 from sa3_export.modules.layers import RotaryEmbedding
@@ -81,30 +83,34 @@ def expected_shapes(config: ModelConfig) -> Shapes:
     }
 
 
+def _adaptable(shapes: Shapes) -> Shapes:
+    """Weights that adapters may change, by layer: the Linear and Conv1d of the transformer and the conditioners."""
+    return {
+        name.removesuffix(".weight"): shape
+        for name, shape in shapes.items()
+        if name.startswith((_DIT, _CONDITIONERS)) and name.endswith(".weight") and len(shape) > 1
+    }
+
+
 def expected_text_encoder_shapes(config: TextEncoderConfig) -> Shapes:
     """Names and shapes of the encoder's tensors in the text encoder's `model.safetensors`."""
     module = _text_encoder(config, max_tokens=1)
     return {_TEXT_PREFIX + name: shape for name, shape in _stored_shapes(module).items()}
 
 
-def _list(names: list[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
-
-
 def _check(path: Path, stored: Shapes, expected: Shapes) -> None:
     problems = []
     if missing := sorted(expected.keys() - stored.keys()):
-        problems.append(f"missing: {_list(missing)}")
+        problems.append(f"missing: {listed(missing)}")
     if unexpected := sorted(stored.keys() - expected.keys()):
-        problems.append(f"unexpected: {_list(unexpected)}")
+        problems.append(f"unexpected: {listed(unexpected)}")
     misshapen = [
         f"{name} is {stored[name]}, expected {shape}"
         for name, shape in expected.items()
         if name in stored and stored[name] != shape
     ]
     if misshapen:
-        problems.append(f"misshapen: {_list(misshapen)}")
+        problems.append(f"misshapen: {listed(misshapen)}")
     if problems:
         raise CheckpointError(f"{path} does not fit its config; {'; '.join(problems)}")
 
@@ -115,7 +121,7 @@ class _Weights:
     def __init__(self, path: Path, ignored: tuple[str, ...] = ()):
         if not path.is_file():
             pickles = [p.name for p in sorted(path.parent.glob("*")) if p.suffix in {".ckpt", ".pt", ".bin", ".pth"}]
-            hint = f" ({_list(pickles)} will not be read: only safetensors is safe to open)" if pickles else ""
+            hint = f" ({listed(pickles)} will not be read: only safetensors is safe to open)" if pickles else ""
             raise CheckpointError(f"{path} does not exist{hint}")
         self.path = path
         try:
@@ -158,12 +164,13 @@ class _Weights:
 
 
 class Checkpoint:
-    """A checked checkpoint. Networks are loaded one at a time, by the caller's need.
+    """A checked checkpoint. Networks are loaded one at a time, by the caller's need, adapters merged into them.
 
-    Raises CheckpointError if a file, a config key or a tensor is not what the published layout says.
+    Raises CheckpointError if a file, a config key or a tensor is not what the published layout says, or if an adapter
+    does not fit.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, adapters: Sequence[AdapterFile] = ()):
         self.path = path
         if not path.is_dir():
             raise CheckpointError(f"{path} is not a directory with a checkpoint")
@@ -179,9 +186,13 @@ class Checkpoint:
         self.tokenizer_file = self.text_folder / "tokenizer.json"
         self._check_tokenizer()
         self._weights = _Weights(path / "model.safetensors")
-        _check(self._weights.path, self._weights.shapes, expected_shapes(self.config))
+        shapes = expected_shapes(self.config)
+        _check(self._weights.path, self._weights.shapes, shapes)
         self._text_weights = _Weights(self.text_folder / "model.safetensors", ignored=_TEXT_IGNORED)
         _check(self._text_weights.path, self._text_weights.shapes, expected_text_encoder_shapes(self.text_config))
+
+        adaptable = _adaptable(shapes)
+        self.adapters = tuple(read_adapter(file, adaptable) for file in adapters)
 
     def _check_tokenizer(self) -> None:
         try:
@@ -194,6 +205,7 @@ class Checkpoint:
     def dit(self) -> DiffusionTransformer:
         module = _dit(self.config)
         self._weights.load_into(module, _DIT)
+        merge_adapters(module, _DIT, self.adapters)
         return module
 
     def autoencoder(self) -> Autoencoder:
@@ -204,6 +216,7 @@ class Checkpoint:
     def conditioners(self) -> Conditioners:
         module = _conditioners(self.config)
         self._weights.load_into(module, _CONDITIONERS)
+        merge_adapters(module, _CONDITIONERS, self.adapters)
         return module
 
     def text_encoder(self) -> TextEncoder:

@@ -1,11 +1,5 @@
 """`model_config.json` and the text encoder's `config.json`, read into typed, frozen sizes.
 
-Three rules, for files that carry more than we need:
-
-- an absent key means the reference constructor's default;
-- a key that we do not know is reported by its dotted name and kept for the manifest;
-- a known key whose value we do not compute is refused by name.
-
 Source: the constructors of the public `Stability-AI/stable-audio-3` repository.
 """
 
@@ -16,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sa3_edge.manifest import Objective
+from sa3_export.config_section import Section
 from sa3_export.errors import CheckpointError
 
 # The reference's generate() caps a pass at 5 292 032 samples: 120 s rounded up to whole frames.
@@ -23,73 +18,6 @@ LONGEST_PASS_SAMPLES = 5_292_032
 
 # Sections that only matter for training or for demos in the training loop.
 _NOT_FOR_INFERENCE = frozenset({"training", "dataset", "demo", "version", "lora"})
-
-_MISSING = object()
-
-
-class _Section:
-    """One JSON object, read key by key; whatever nobody asked for is reported as unknown."""
-
-    def __init__(self, data: object, path: str, unknown: list[str]):
-        if not isinstance(data, Mapping):
-            raise CheckpointError(f"{path or 'config'} must be a JSON object, got {type(data).__name__}")
-        self._data, self._path, self._unknown = data, path, unknown
-        self._known: set[str] = set()
-
-    def _name(self, key: str) -> str:
-        return f"{self._path}.{key}" if self._path else key
-
-    def value(self, key: str, kind: type, default: Any = _MISSING) -> Any:
-        """The value of `key` as `kind` (int, float, str, bool, list), or the reference's default."""
-        self._known.add(key)
-        value = self._data.get(key, default)
-        if value is _MISSING:
-            raise CheckpointError(f"{self._name(key)} is missing")
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise CheckpointError(f"{self._name(key)} must be {kind.__name__}, got {value!r}")
-        return value
-
-    def size(self, key: str, default: Any = _MISSING) -> int:
-        """A positive integer."""
-        value: int = self.value(key, int, default)
-        if value < 1:
-            raise CheckpointError(f"{self._name(key)} must be positive, got {value}")
-        return value
-
-    def stage(self, key: str, default: Any = _MISSING) -> int:
-        """The one entry of a per-stage list: SAME-S resamples in a single stage."""
-        values = self.value(key, list, default)
-        if len(values) != 1 or not isinstance(values[0], int) or isinstance(values[0], bool):
-            raise CheckpointError(f"{self._name(key)} must hold one integer (one stage), got {values!r}")
-        return int(values[0])
-
-    def only(self, key: str, *computed: Any, default: Any = _MISSING) -> Any:
-        """Refuse a value that we do not compute."""
-        self._known.add(key)
-        value = self._data.get(key, default)
-        if value is _MISSING:
-            raise CheckpointError(f"{self._name(key)} is missing")
-        if not any(value == accepted and type(value) is type(accepted) for accepted in computed):
-            said = "is absent, which means" if key not in self._data else "is"
-            choices = " or ".join(json.dumps(accepted) for accepted in computed)
-            raise CheckpointError(f"{self._name(key)} {said} {json.dumps(value)}; only {choices} is computed")
-        return value
-
-    def ignore(self, *keys: str) -> None:
-        """Known, and without effect on what we compute."""
-        self._known.update(keys)
-
-    def section(self, key: str, default: Any = _MISSING) -> "_Section":
-        self._known.add(key)
-        value = self._data.get(key, default)
-        if value is _MISSING:
-            raise CheckpointError(f"{self._name(key)} is missing")
-        return _Section(value, self._name(key), self._unknown)
-
-    def close(self) -> None:
-        self._unknown.extend(self._name(key) for key in self._data if key not in self._known)
 
 
 @dataclass(frozen=True)
@@ -203,7 +131,7 @@ def _read_json(path: Path) -> Any:
 def read_model_config(path: Path) -> ModelConfig:
     """Read `model_config.json`. Raises CheckpointError, naming the key."""
     unknown: list[str] = []
-    root = _Section(_read_json(path), "", unknown)
+    root = Section(_read_json(path), "", unknown)
     root.only("model_type", "diffusion_cond_inpaint")
     sample_rate = root.size("sample_rate")
     audio_channels = root.size("audio_channels", 2)
@@ -253,7 +181,7 @@ def _agree(sizes: Mapping[str, int]) -> None:
         raise CheckpointError("these must be equal: " + ", ".join(f"{k} = {v}" for k, v in sizes.items()))
 
 
-def _autoencoder(pretransform: _Section, audio_channels: int) -> tuple[AutoencoderConfig, int]:
+def _autoencoder(pretransform: Section, audio_channels: int) -> tuple[AutoencoderConfig, int]:
     pretransform.only("type", "autoencoder")
     pretransform.only("scale", 1.0, 1, default=1.0)
     pretransform.ignore("iterate_batch", "model_half", "chunked", "enable_grad")
@@ -293,7 +221,7 @@ def _autoencoder(pretransform: _Section, audio_channels: int) -> tuple[Autoencod
     return AutoencoderConfig(encoder, decoder, patch_size, audio_channels), samples_per_frame
 
 
-def _resampler(section: _Section, patch_key: str, patch_channels: int) -> ResamplerConfig:
+def _resampler(section: Section, patch_key: str, patch_channels: int) -> ResamplerConfig:
     section.only("type", "same")
     config = section.section("config")
     _agree({f"SAME's {patch_key}": config.size(patch_key, 2), "patch_size * audio channels": patch_channels})
@@ -334,11 +262,11 @@ def _resampler(section: _Section, patch_key: str, patch_channels: int) -> Resamp
     return resampler
 
 
-def _conditioner(conditioning: _Section) -> ConditionerConfig:
+def _conditioner(conditioning: Section) -> ConditionerConfig:
     text_dim = conditioning.size("cond_dim")
     configs = {}
     for index, entry in enumerate(conditioning.value("configs", list)):
-        section = _Section(entry, f"model.conditioning.configs[{index}]", conditioning._unknown)
+        section = Section(entry, f"model.conditioning.configs[{index}]", conditioning.unknown)
         configs[section.value("id", str)] = section
     if set(configs) != {"prompt", "seconds_total"}:
         raise CheckpointError(
@@ -372,7 +300,7 @@ def _conditioner(conditioning: _Section) -> ConditionerConfig:
     return ConditionerConfig(text_dim, max_tokens, folder, min_seconds, max_seconds)
 
 
-def _diffusion(diffusion: _Section) -> tuple[DiTConfig, Objective, ScheduleConfig]:
+def _diffusion(diffusion: Section) -> tuple[DiTConfig, Objective, ScheduleConfig]:
     diffusion.only("type", "dit")
     objective: Objective = diffusion.only("diffusion_objective", "rf_denoiser", "rectified_flow", default="v")
     diffusion.only("cross_attention_cond_ids", ["prompt", "seconds_total"])
@@ -451,7 +379,7 @@ def _diffusion(diffusion: _Section) -> tuple[DiTConfig, Objective, ScheduleConfi
 def read_text_encoder_config(path: Path) -> tuple[TextEncoderConfig, tuple[str, ...]]:
     """Read the encoder half of T5Gemma's `config.json`. Returns it and the dotted names of unknown keys."""
     unknown: list[str] = []
-    root = _Section(_read_json(path), "", unknown)
+    root = Section(_read_json(path), "", unknown)
     root.only("model_type", "t5gemma")
     encoder = root.section("encoder")
     num_heads = encoder.size("num_attention_heads", 12)

@@ -1,5 +1,7 @@
 """What can go wrong with a checkpoint or an export, in words for the person who started it."""
 
+from collections.abc import Sequence
+
 from sa3_edge.errors import RequestError, Sa3Error
 
 
@@ -9,3 +11,9 @@ class CheckpointError(RequestError):
 
 class ParityError(Sa3Error):
     """An exported graph does not compute what PyTorch computes; nothing of it is kept."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are."""
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

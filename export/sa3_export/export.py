@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ from sa3_edge.bundle import sha256_of
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.graphs import GRAPHS, Graph, TensorSpec
+from sa3_export.lora import AdapterFile
 from sa3_export.onnx_export import OPSET, export_onnx
 from sa3_export.parity import Arrays, measure_parity
 from sa3_export.synthetic import SIZES, write_synthetic_checkpoint
@@ -41,16 +42,17 @@ def export_bundle(
     name: str | None = None,
     overwrite: bool = False,
     synthetic: bool = False,
+    adapters: Sequence[AdapterFile] = (),
     progress: Progress = _SILENT,
 ) -> m.Manifest:
-    """Export the checkpoint directory `checkpoint_path` to the bundle folder `out`.
+    """Export the checkpoint directory `checkpoint_path`, with `adapters` merged, to the bundle folder `out`.
 
     Each graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done;
     until then, and after a failure, nothing is there (`overwrite` keeps the old bundle until then). Raises
     CheckpointError for a checkpoint that cannot be computed, ParityError below 80 dB SNR, RequestError if `out` is
     in the way.
     """
-    checkpoint = Checkpoint(checkpoint_path)
+    checkpoint = Checkpoint(checkpoint_path, adapters)
     guessed_name, revision = _identity(checkpoint_path)
     with _new_folder(out, overwrite) as folder:
         graphs: dict[m.GraphName, m.Graph] = {}
@@ -69,6 +71,10 @@ def export_bundle(
                 revision=revision or f"sha256:{sha256_of(checkpoint_path / 'model.safetensors')}",
                 licence=SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE,
                 synthetic=synthetic,
+                adapters=[
+                    m.Adapter(file=file.path.name, sha256=sha256_of(file.path), strength=file.strength)
+                    for file in adapters
+                ],
             ),
             _file(folder, "tokenizer.json"),
         )

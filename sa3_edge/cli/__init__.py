@@ -6,6 +6,7 @@ import traceback
 from types import FrameType
 
 from sa3_edge.cli.app import app
+from sa3_edge.cli.config import defaults
 from sa3_edge.errors import Sa3Error
 
 _INTERRUPTED = 130
@@ -23,7 +24,7 @@ def main() -> None:
     """Run the command line: exit 2 for bad requests, 1 for failures, 130 for Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        app()
+        app(default_map={"generate": defaults()})
     except _Interrupted:
         _fail("interrupted", _INTERRUPTED)
     except Sa3Error as error:

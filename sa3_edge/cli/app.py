@@ -23,6 +23,25 @@ ModelOption = Annotated[
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads; all cores by default.")]
 EngineOption = Annotated[str, typer.Option("--engine", help="What runs the graphs.")]
 
+_EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The file to write (with --prompts, the folder); - is standard output; named after the prompt by default.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(help="wav, flac, ogg, opus or mp3; by the output's name, else wav.", rich_help_panel=_OUTPUT),
+]
+BitsOption = Annotated[str | None, typer.Option(help="16, 24 (default) or float (wav only).", rich_help_panel=_OUTPUT)]
+SidecarOption = Annotated[
+    bool, typer.Option("--sidecar", help="Also write FILE.json: request, model, timings.", rich_help_panel=_OUTPUT)
+]
+
 
 def _print_version(value: bool) -> None:
     if value:
@@ -40,9 +59,6 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with errors.")] = False,
 ) -> None:
     """Read by `main` (debug) and by the callback above (version)."""
-
-
-_EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
 
 
 @app.command()
@@ -115,20 +131,26 @@ def generate(
             help="A list instead of PROMPT: text, or JSONL with options a line. Resumable.", rich_help_panel=_OUTPUT
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The WAV file (with --prompts, the folder) to write; named after the prompt by default.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
+    output: OutputOption = None,
+    format: FormatOption = None,
+    bits: BitsOption = None,
+    limiter: Annotated[
+        bool,
+        typer.Option("--limiter/--no-limiter", help="Turn peaks down, not clip them.", rich_help_panel=_OUTPUT),
+    ] = True,
     save_latents: Annotated[
         Path | None, typer.Option(help="Also write the latents, (1, C, T) float32 .npy.", rich_help_panel=_OUTPUT)
     ] = None,
+    sidecar: SidecarOption = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a clip.", rich_help_panel=_OUTPUT)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=_OUTPUT)] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also print engine, bundle and all times.", rich_help_panel=_OUTPUT)
+    ] = False,
+    play: Annotated[
+        bool, typer.Option("--play", help="Play each clip when it is done (extra: play).", rich_help_panel=_OUTPUT)
     ] = False,
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
@@ -147,7 +169,8 @@ def generate(
     """
     from sa3_edge.cli import batch
     from sa3_edge.cli import generate as single
-    from sa3_edge.cli.requests import RequestOptions, build_request
+    from sa3_edge.cli.output import FileOptions
+    from sa3_edge.cli.requests import RequestOptions
     from sa3_edge.errors import RequestError
 
     shape = RequestOptions(
@@ -165,14 +188,61 @@ def generate(
         extend=extend,
         prepend=prepend,
         splice=splice,
+        limiter=limiter,
     )
-    options = single.RunOptions(model, engine, threads, count, output, save_latents, json)
+    files = FileOptions(output, save_latents, format, bits, sidecar)
+    options = single.RunOptions(model, engine, threads, json, quiet, verbose, play)
     if (prompt is None) == (prompts is None):
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
-    if prompts is not None:
-        batch.run(prompts, shape, options)
+    if prompts is None:
+        single.run(prompt or "", shape, count, files, options)
+    elif count != 1:
+        raise RequestError("--count does not go with --prompts")
     else:
-        single.run(build_request(prompt or "", shape), options)
+        batch.run(prompts, shape, files, options)
+
+
+@app.command()
+def info(file: Annotated[Path, typer.Argument(help="A clip that sa3-edge made.")], json: Json = False) -> None:
+    """Show how a clip was made: the whole request is in its tags."""
+    from sa3_edge.cli import replay
+
+    replay.info(file, json)
+
+
+@app.command()
+def regenerate(
+    file: Annotated[Path, typer.Argument(help="A clip that sa3-edge made.")],
+    prompt: Annotated[str | None, typer.Option(help="Another prompt.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Another length.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Another number of steps.")] = None,
+    cfg: Annotated[float | None, typer.Option(help="Another guidance scale.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="Another negative prompt.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Another model.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Another engine.")] = None,
+    output: OutputOption = None,
+    format: FormatOption = None,
+    bits: BitsOption = None,
+    sidecar: SidecarOption = False,
+    json: Json = False,
+) -> None:
+    """Render a clip again from the request in its tags, with changes.
+
+    Example: sa3-edge regenerate piano.flac --seed 7
+    """
+    from sa3_edge.cli import replay
+    from sa3_edge.cli.output import FileOptions
+
+    changes = {
+        "prompt": prompt,
+        "seed": seed,
+        "seconds": seconds,
+        "steps": steps,
+        "cfg": cfg,
+        "negative_prompt": negative_prompt,
+    }
+    replay.regenerate(file, changes, model, engine, FileOptions(output, None, format, bits, sidecar), json)
 
 
 @app.command()
@@ -186,6 +256,13 @@ def export(
         str | None,
         typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny."),
     ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:STRENGTH]",
+            help="Merge a LoRA or DoRA adapter (safetensors), 1 as strong as trained; may be repeated.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     json: Json = False,
@@ -196,7 +273,7 @@ def export(
     """
     from sa3_edge.cli.export import run
 
-    run(checkpoint, out, synthetic, name, overwrite, json)
+    run(checkpoint, out, synthetic, lora or [], name, overwrite, json)
 
 
 @app.command()

@@ -5,16 +5,16 @@ and `results.jsonl` go to one folder; a line whose clip is there and was made by
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sa3_edge.audio_file import Encoding, encoding_for
 from sa3_edge.cli import output
-from sa3_edge.cli.display import print_json, stage_bars
-from sa3_edge.cli.generate import STAGES, RunOptions
+from sa3_edge.cli.display import json_text, print_json, stage_bars
+from sa3_edge.cli.generate import STAGES, RunOptions, open_pipeline
 from sa3_edge.cli.requests import RequestOptions, build_request, line_options
 from sa3_edge.errors import RequestError, Sa3Error
-from sa3_edge.models import resolve_model
 from sa3_edge.pipeline import Pipeline
 
 RESULTS = "results.jsonl"
@@ -26,15 +26,15 @@ class _Line:
     prompt: str
     options: RequestOptions
 
-    def file_name(self) -> str:
-        return f"{self.number:04d}-{output.slug(self.prompt)}.wav"
+    def file_name(self, suffix: str) -> str:
+        return f"{self.number:04d}-{output.slug(self.prompt)}.{suffix}"
 
-    def key(self, bundle_id: str) -> dict[str, Any]:
+    def key(self, bundle_id: str, encoding: Encoding) -> dict[str, Any]:
         """What makes this line's clip what it is."""
         options = {
             name: str(value) if isinstance(value, Path) else value for name, value in asdict(self.options).items()
         }
-        return {"prompt": self.prompt, "bundle": bundle_id, **options}
+        return {"prompt": self.prompt, "bundle": bundle_id, "bits": encoding.bits, **options}
 
 
 def read_list(path: Path, defaults: RequestOptions) -> list[_Line]:
@@ -83,38 +83,42 @@ def _finished(folder: Path) -> list[dict[str, Any]]:
     return results
 
 
-def run(path: Path, defaults: RequestOptions, options: RunOptions) -> None:
+def run(path: Path, defaults: RequestOptions, files: output.FileOptions, options: RunOptions) -> None:
     """Make what is not there yet. A line that fails is reported and the others are made; then exit 1."""
-    if options.count != 1 or options.save_latents is not None:
-        raise RequestError("--count and --save-latents do not go with --prompts")
+    if files.latents is not None:
+        raise RequestError("--save-latents does not go with --prompts")
     lines = read_list(path, defaults)
-    folder = options.output or Path(f"{path.stem}-clips")
-    if folder.suffix or folder.is_file():
+    folder = files.audio or Path(f"{path.stem}-clips")
+    if folder.suffix or folder.is_file() or folder == output.STDOUT:
         raise RequestError(f"with --prompts the output is a folder, got {folder}")
-    pipeline = Pipeline.load(resolve_model(options.model), options.engine, threads=options.threads, keep_loaded=True)
+    encoding = encoding_for(files.format or "wav", files.bits)
+    pipeline = open_pipeline(options, keep_loaded=True)
     folder.mkdir(parents=True, exist_ok=True)
     finished = [result["request"] for result in _finished(folder) if (folder / result["name"]).is_file()]
     failed = 0
     for line in lines:
-        key = line.key(pipeline.bundle.id)
+        name, key = line.file_name(encoding.format), line.key(pipeline.bundle.id, encoding)
         if key in finished:
-            report: dict[str, object] = {"file": str(folder / line.file_name()), "prompt": line.prompt, "skipped": True}
+            report: dict[str, object] = {"file": str(folder / name), "prompt": line.prompt, "skipped": True}
         else:
             try:
-                report = _make(line, folder, key, pipeline, options.json)
+                report = _make(line, replace(files, audio=folder / name), pipeline, options)
             except Sa3Error as error:
                 failed += 1
                 report = {"line": line.number, "prompt": line.prompt, "error": str(error)}
+            else:
+                _remember(folder, {"name": name, "request": key, "result": report})
         print_json(report)
     if failed:
         raise Sa3Error(f"{failed} of {len(lines)} clips could not be made; their lines above say why")
 
 
-def _make(line: _Line, folder: Path, key: dict[str, Any], pipeline: Pipeline, quiet: bool) -> dict[str, object]:
-    with stage_bars(STAGES, quiet=quiet) as progress:
+def _make(line: _Line, files: output.FileOptions, pipeline: Pipeline, options: RunOptions) -> dict[str, object]:
+    with stage_bars(STAGES, quiet=options.json or options.quiet) as progress:
         made = pipeline.generate(build_request(line.prompt, line.options), progress)
-    written = output.write(made, pipeline, folder / line.file_name(), None)
-    report = output.result(line.prompt, made, written, pipeline)
+    return output.result(made, output.write(made, pipeline, line.prompt, line.options, options.model, files))
+
+
+def _remember(folder: Path, result: dict[str, Any]) -> None:
     with (folder / RESULTS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"name": line.file_name(), "request": key, "result": report}, ensure_ascii=False) + "\n")
-    return report
+        file.write(json_text(result))

@@ -27,9 +27,15 @@ def err() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def json_text(result: Mapping[str, object]) -> str:
+    """One JSON object on one line."""
+    return json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def print_json(result: Mapping[str, object]) -> None:
-    """One JSON object on stdout."""
-    sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
+    """One JSON object on stdout, at once: a long run is followed line by line."""
+    sys.stdout.write(json_text(result))
+    sys.stdout.flush()
 
 
 @contextmanager
@@ -44,6 +50,7 @@ def stage_bars(labels: Mapping[str, str], quiet: bool) -> Iterator[OnProgress]:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
     console = err()
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sa3_edge.bundle import Bundle
+from sa3_edge.cli.config import config_file, defaults
 from sa3_edge.cli.display import print_json
 from sa3_edge.engines import ENGINES, EngineOptions, create_engine
 from sa3_edge.errors import Sa3Error
@@ -81,6 +82,8 @@ def run(json: bool) -> None:
         "processor": {"cores": _cores(), "instruction_sets": _instruction_sets()},
         "packages": packages,
         "engines": {name: _engine_state(name) for name in ENGINES},
+        "config_file": str(config_file()),
+        "defaults": defaults(),
         "models_folder": str(models_folder()),
         "models": {name: _model_state(path) for name, path in installed_models().items()},
     }
@@ -97,6 +100,9 @@ def run(json: bool) -> None:
     print("\nengines")
     for name in ENGINES:
         print(f"  {name:20} {_engine_state(name)}")
+    print(f"\ndefaults from {config_file()} and SA3_EDGE_* variables")
+    for name, value in defaults().items():
+        print(f"  {name:20} {value}")
     print(f"\nmodels in {models_folder()}")
     for name, path in installed_models().items():
         print(f"  {name:20} {_model_state(path)}")

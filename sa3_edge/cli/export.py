@@ -7,16 +7,25 @@ from sa3_edge.errors import RequestError, Sa3Error
 
 
 def run(
-    checkpoint: Path | None, out: Path, synthetic: str | None, name: str | None, overwrite: bool, json: bool
+    checkpoint: Path | None,
+    out: Path,
+    synthetic: str | None,
+    lora: list[str],
+    name: str | None,
+    overwrite: bool,
+    json: bool,
 ) -> None:
     """Export, say what was made and how exact it is."""
     if (checkpoint is None) == (synthetic is None):
         raise RequestError("name a checkpoint's folder, or --synthetic small or tiny")
+    if synthetic is not None and lora:
+        raise RequestError("--lora needs a checkpoint: random weights have nothing to adapt")
     try:
-        from sa3_export import export_bundle, export_synthetic
+        from sa3_export import AdapterFile, export_bundle, export_synthetic
     except ModuleNotFoundError as error:
         raise Sa3Error(f'export needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
 
+    adapters = [AdapterFile.parse(text) for text in lora]
     with stage_bars({}, quiet=json) as progress:
         current = ""
 
@@ -26,7 +35,7 @@ def run(
             progress("Exporting", done, total)
 
         if checkpoint is not None:
-            made = export_bundle(checkpoint, out, name=name, overwrite=overwrite, progress=one_bar)
+            made = export_bundle(checkpoint, out, name=name, overwrite=overwrite, adapters=adapters, progress=one_bar)
         else:
             made = export_synthetic(synthetic or "", out, name=name, overwrite=overwrite, progress=one_bar)
 

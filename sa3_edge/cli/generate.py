@@ -1,13 +1,14 @@
 """`sa3-edge generate PROMPT`: one prompt, one clip or several of successive seeds."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from sa3_edge.cli import output
 from sa3_edge.cli.display import print_json, stage_bars
+from sa3_edge.cli.play import open_player
+from sa3_edge.cli.requests import RequestOptions, build_request
+from sa3_edge.errors import RequestError
 from sa3_edge.models import resolve_model
 from sa3_edge.pipeline import Pipeline
-from sa3_edge.requests import GenerationRequest
 
 STAGES = {
     "text": "Reading the prompt",
@@ -20,34 +21,38 @@ STAGES = {
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How and where to, beside what is asked for."""
+    """What runs, and what is shown."""
 
     model: str
     engine: str
     threads: int | None
-    count: int
-    output: Path | None
-    save_latents: Path | None
     json: bool
+    quiet: bool = False
+    verbose: bool = False
+    play: bool = False
 
 
-def run(request: GenerationRequest, options: RunOptions) -> None:
+def open_pipeline(options: RunOptions, *, keep_loaded: bool = False) -> Pipeline:
+    """The pipeline for a command's options."""
+    path = resolve_model(options.model)
+    return Pipeline.load(path, options.engine, threads=options.threads, keep_loaded=keep_loaded)
+
+
+def run(prompt: str, shape: RequestOptions, count: int, files: output.FileOptions, options: RunOptions) -> None:
     """Generate, write the files, say what was made; each clip as soon as it is there."""
-    if options.output is not None:
-        output.check_file(options.output, ".wav", "the output")
-    if options.save_latents is not None:
-        output.check_file(options.save_latents, ".npy", "the latents")
-
-    pipeline = Pipeline.load(resolve_model(options.model), options.engine, threads=options.threads)
-    with stage_bars(STAGES, quiet=options.json) as progress:
-        for made in pipeline.generate_many(request, options.count, progress):
-            audio, latents = options.output, options.save_latents
-            if options.count > 1:
-                audio = audio and output.with_seed(audio, made.seed)
-                latents = latents and output.with_seed(latents, made.seed)
-            audio = audio or output.free_name(request.prompt, made.seed)
-            written = output.write(made, pipeline, audio, latents)
+    files.check()
+    if files.audio == output.STDOUT and (count > 1 or options.json):
+        raise RequestError("standard output takes one clip, without --json")
+    player = open_player() if options.play else None
+    request = build_request(prompt, shape)
+    pipeline = open_pipeline(options)
+    with stage_bars(STAGES, quiet=options.json or options.quiet) as progress:
+        for made in pipeline.generate_many(request, count, progress):
+            clip_files = files.for_seed(made.seed) if count > 1 else files
+            written = output.write(made, pipeline, prompt, shape, options.model, clip_files)
             if options.json:
-                print_json(output.result(request.prompt, made, written, pipeline))
-            else:
-                output.summarize(made, written)
+                print_json(output.result(made, written))
+            elif not options.quiet:
+                output.summarize(made, written, options.verbose)
+            if player is not None:
+                player(made.audio, made.sample_rate)

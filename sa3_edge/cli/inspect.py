@@ -27,6 +27,8 @@ def run(name_or_path: str, json: bool) -> None:
     if model.synthetic:
         print("untrained: random weights, what it makes is noise")
     print(f"revision   {model.revision}")
+    for adapter in model.adapters:
+        print(f"adapter    {adapter.file}, strength {adapter.strength:g}")
     print(f"licence    {model.licence}")
     print(
         f"audio      {audio.channels} x {audio.sample_rate} Hz, up to {manifest.max_seconds:g} s "

@@ -52,6 +52,7 @@ def _facts(model: store.InstalledModel) -> str:
         return f"broken: {model.problem}; pull or export it again, or sa3-edge remove {model.name}"
     kinds = ", ".join(f"{kind} {precision}" for kind, precision in model.precisions.items())
     notes = [f"{decimal(model.shared_bytes)} shared"] if model.shared_bytes else []
+    notes += [f"with {adapter.file}" for adapter in model.model.adapters]
     if model.model.synthetic:
         notes.append("untrained, makes noise")
     if model.name == DEMO:

@@ -1,36 +1,78 @@
-"""Where clips go, what they are called, and what is said of them."""
+"""Where clips go, what they are called, what is written into them and what is said of them."""
 
 import itertools
 import re
-from dataclasses import dataclass
+import sys
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
 
 import sa3_edge
-from sa3_edge.audio_file import check_destination, whole_file, write_wav
-from sa3_edge.cli.display import err
+from sa3_edge.audio_file import (
+    Encoding,
+    Tags,
+    check_destination,
+    encode_audio,
+    encoding_for,
+    whole_file,
+    write_audio,
+)
+from sa3_edge.bundle import sha256_of
+from sa3_edge.cli.display import err, json_text
+from sa3_edge.cli.requests import RequestOptions
 from sa3_edge.errors import RequestError
 from sa3_edge.pipeline import Generation, Pipeline
+from sa3_edge.provenance import Record, encode_record
 
+STDOUT = Path("-")
 _LONGEST_STEM = 40
 
 
 @dataclass(frozen=True)
+class FileOptions:
+    """The files to write. `audio` None means a name after the prompt, "-" standard output."""
+
+    audio: Path | None
+    latents: Path | None
+    format: str | None
+    bits: str | None
+    sidecar: bool
+
+    def check(self) -> Encoding:
+        """The audio's encoding. Raises RequestError if a file cannot be made; asked before any work."""
+        if self.latents is not None:
+            if self.latents.suffix != ".npy":
+                raise RequestError(f"the latents must be a .npy file, got {self.latents}")
+            check_destination(self.latents)
+        if self.audio is None or self.audio == STDOUT:
+            if self.sidecar and self.audio == STDOUT:
+                raise RequestError("--sidecar needs a file to lie beside")
+            return encoding_for(self.format or "wav", self.bits)
+        if self.format is not None and self.format != self.audio.suffix.lower().removeprefix("."):
+            raise RequestError(f"the output {self.audio} is no {self.format} file; leave out --format or change one")
+        encoding = encoding_for(self.audio.suffix, self.bits)
+        check_destination(self.audio)
+        return encoding
+
+    def for_seed(self, seed: int) -> "FileOptions":
+        """One of several seeds' files: piano.wav -> piano-42.wav."""
+        return replace(
+            self,
+            audio=self.audio and _with_seed(self.audio, seed),
+            latents=self.latents and _with_seed(self.latents, seed),
+        )
+
+
+@dataclass(frozen=True)
 class Written:
-    """A clip on disk, with the notes that writing it added."""
+    """A clip that was written, with the notes that writing it added."""
 
     audio: Path
     latents: Path | None
     notes: list[str]
-
-
-def check_file(path: Path, suffix: str, what: str) -> None:
-    """Raise RequestError if `path` cannot become a file of this kind; asked before any work."""
-    if path.suffix.lower() != suffix:
-        raise RequestError(f"{what} must be a {suffix} file, got {path}")
-    check_destination(path)
+    record: Record
 
 
 def slug(prompt: str) -> str:
@@ -39,56 +81,110 @@ def slug(prompt: str) -> str:
     return "-".join(words)[:_LONGEST_STEM].strip("-") or "untitled"
 
 
-def free_name(prompt: str, seed: int) -> Path:
-    """A readable name in the current directory that no file has: lofi-piano-42.wav, lofi-piano-42-2.wav."""
-    stem = f"{slug(prompt)}-{seed}"
-    candidates = itertools.chain([f"{stem}.wav"], (f"{stem}-{count}.wav" for count in itertools.count(2)))
-    return next(path for path in map(Path, candidates) if not path.exists())
-
-
-def with_seed(path: Path, seed: int) -> Path:
-    """One file of several seeds: piano.wav -> piano-42.wav."""
+def _with_seed(path: Path, seed: int) -> Path:
     return path.with_name(f"{path.stem}-{seed}{path.suffix}")
 
 
-def write(made: Generation, pipeline: Pipeline, output: Path, latents: Path | None) -> Written:
-    """Write a clip and, if asked for, its latents."""
-    model = pipeline.bundle.manifest.model
+def _free_name(prompt: str, seed: int, suffix: str) -> Path:
+    """A readable name in the current directory that no file has: lofi-piano-42.wav, lofi-piano-42-2.wav."""
+    stem = f"{slug(prompt)}-{seed}"
+    candidates = itertools.chain([f"{stem}.{suffix}"], (f"{stem}-{count}.{suffix}" for count in itertools.count(2)))
+    return next(path for path in map(Path, candidates) if not path.exists())
+
+
+def _record(prompt: str, shape: RequestOptions, model: str, made: Generation, pipeline: Pipeline) -> Record:
+    """What was asked for, with what the model or chance decided filled in."""
+    settled = replace(
+        shape,
+        seed=made.seed,
+        steps=made.steps,
+        headroom=made.headroom,
+        cfg=made.guidance,
+        # A continuation's length follows from its recording.
+        seconds=None if shape.mode == "continuation" else made.seconds,
+        init_audio=shape.init_audio and shape.init_audio.resolve(),
+    )
+    options = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settled).items()}
+    manifest = pipeline.bundle.manifest
+    engine = pipeline.graphs.engine
+    path = Path(model).expanduser()
+    return Record(
+        version=sa3_edge.__version__,
+        mode=shape.mode,
+        prompt=prompt,
+        options=options,
+        # A name stays a name; a folder is found from anywhere.
+        model=str(path.resolve()) if path.resolve() == pipeline.bundle.path.resolve() else model,
+        model_name=manifest.model.name,
+        revision=manifest.model.revision,
+        bundle=pipeline.bundle.id,
+        precision=manifest.graphs["denoiser"].artifacts[engine.artifact].precision,
+        engine=engine.name,
+        engine_version=engine.describe(),
+        synthetic=manifest.model.synthetic,
+        source_sha256=sha256_of(shape.init_audio) if shape.init_audio else None,
+    )
+
+
+def write(
+    made: Generation, pipeline: Pipeline, prompt: str, shape: RequestOptions, model: str, files: FileOptions
+) -> Written:
+    """Write a clip and whatever else was asked for."""
+    encoding = files.check()
     notes = list(made.notes)
-    comment = f"sa3-edge {sa3_edge.__version__}, {model.name}, seed {made.seed}"
-    if model.synthetic:
-        comment += ": made by an untrained model of random weights"
-        notes.append(f"{model.name} is untrained (random weights): what it makes is noise")
-    clipped = write_wav(output, made.audio, made.sample_rate, comment)
+    record = _record(prompt, shape, model, made, pipeline)
+    title = prompt
+    if record.synthetic:
+        title += " (random weights: noise)"
+        notes.append(f"{record.model_name} is untrained (random weights): what it makes is noise")
+    tags = Tags(title, f"sa3-edge {sa3_edge.__version__}", encode_record(record))
+    audio = files.audio or _free_name(prompt, made.seed, encoding.format)
+    if audio == STDOUT:
+        data, clipped = encode_audio(made.audio, made.sample_rate, encoding, tags)
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        clipped = write_audio(audio, made.audio, made.sample_rate, encoding, tags)
     if clipped:
         notes.append(f"{clipped} samples were louder than full scale and are clipped")
-    if latents is not None:
-        with whole_file(latents) as temporary, temporary.open("wb") as file:
+    if files.latents is not None:
+        with whole_file(files.latents) as temporary, temporary.open("wb") as file:
             np.save(file, made.latents)
-    return Written(output, latents, notes)
+    written = Written(audio, files.latents, notes, record)
+    if files.sidecar:
+        with whole_file(audio.with_name(f"{audio.name}.json")) as temporary:
+            temporary.write_text(json_text(result(made, written)), encoding="utf-8")
+    return written
 
 
-def summarize(made: Generation, written: Written) -> None:
+def summarize(made: Generation, written: Written, verbose: bool = False) -> None:
     """Notes and times on stderr, the file and how it was made on stdout."""
     length = made.audio.shape[-1] / made.sample_rate
     total = made.timings["total"]
     console = err()
     for note in written.notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
+    if verbose:
+        record = written.record
+        console.print(f"[dim]{escape(record.engine_version)}, {record.model_name} {record.precision}[/]")
+        console.print(f"[dim]bundle {record.bundle}, latents {made.latents.shape}[/]")
+        for key, time in made.timings.items():
+            console.print(f"[dim]{key:18} {time:8.3f} s[/]")
     stages = ", ".join(f"{graph.replace('_', ' ')} {time:.2f} s" for graph, time in _by_graph(made.timings).items())
     console.print(f"[dim]{stages}[/]")
     speed = f"{length / total:.1f}x real time"
-    print(f"{written.audio}  {length:.2f} s of audio in {total:.2f} s ({speed})  seed {made.seed}", flush=True)
+    line = f"{written.audio}  {length:.2f} s of audio in {total:.2f} s ({speed})  seed {made.seed}"
+    print(line, file=sys.stderr if written.audio == STDOUT else sys.stdout, flush=True)
 
 
-def result(prompt: str, made: Generation, written: Written, pipeline: Pipeline) -> dict[str, object]:
+def result(made: Generation, written: Written) -> dict[str, object]:
     """The clip as a JSON object."""
-    model = pipeline.bundle.manifest.model
     length = made.audio.shape[-1] / made.sample_rate
+    record = written.record
     return {
         "file": str(written.audio),
         "latents_file": str(written.latents) if written.latents else None,
-        "prompt": prompt,
+        "prompt": record.prompt,
         "seconds": made.seconds,
         "samples": made.audio.shape[-1],
         "sample_rate": made.sample_rate,
@@ -96,10 +192,13 @@ def result(prompt: str, made: Generation, written: Written, pipeline: Pipeline) 
         "steps": made.steps,
         "headroom": made.headroom,
         "cfg": made.guidance,
-        "model": {"name": model.name, "revision": model.revision, "bundle": pipeline.bundle.id},
-        "synthetic": model.synthetic,
-        "engine": pipeline.engine,
-        "version": sa3_edge.__version__,
+        "mode": record.mode,
+        "options": record.options,
+        "model": {"name": record.model_name, "revision": record.revision, "bundle": record.bundle},
+        "precision": record.precision,
+        "synthetic": record.synthetic,
+        "engine": record.engine_version,
+        "version": record.version,
         "timings": {key: round(time, 4) for key, time in made.timings.items()},
         "realtime_factor": round(length / made.timings["total"], 2),
         "notes": written.notes,

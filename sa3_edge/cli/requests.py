@@ -31,6 +31,16 @@ class RequestOptions:
     extend: float | None = None
     prepend: float | None = None
     splice: bool = True
+    limiter: bool = True
+
+    @property
+    def mode(self) -> str:
+        """What kind of clip these options make."""
+        if self.inpaint:
+            return "inpainting"
+        if self.extend is not None or self.prepend is not None:
+            return "continuation"
+        return "text" if self.init_audio is None else "variation"
 
 
 def parse_time(text: str) -> float:
@@ -71,6 +81,7 @@ def build_request(prompt: str, options: RequestOptions) -> GenerationRequest:
         guidance=options.cfg,
         negative_prompt=options.negative_prompt,
         apg=options.apg,
+        limiter=options.limiter,
     )
 
 
@@ -124,6 +135,7 @@ _LINE_TYPES: dict[str, type | tuple[type, ...]] = {
     "extend": (int, float),
     "prepend": (int, float),
     "splice": bool,
+    "limiter": bool,
 }
 
 

@@ -1,0 +1,252 @@
+"""Adapter files: two layouts, read into updates by layer.
+
+    reference   LAYER.parametrizations.weight.0.{lora_A, lora_B, magnitude, magnitude_r, magnitude_c},
+                config as JSON in the file's metadata, `lora_config`: adapter_type, rank, alpha (the rank by default)
+    PEFT        base_model.model.LAYER.{lora_A, lora_B}.weight, LAYER.lora_magnitude_vector,
+                adapter_config.json beside the file; without it alpha equals the rank
+
+Layers are named from the diffusion transformer, from its wrapper ("model.") or from the whole model ("model.model.").
+The reference adapts the duration's embedding ("conditioners.") as well.
+
+Sources: `stable_audio_3/models/lora/utils.py` of the public `Stability-AI/stable-audio-3`; `peft/tuners/lora` of
+`huggingface/peft`.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from sa3_export.errors import CheckpointError, listed
+from sa3_export.lora import Adapter, AdapterFile, Update
+
+Layers = dict[str, dict[str, Tensor]]  # by layer as the file names it, then by part
+Magnitudes = tuple[tuple[str, int], ...]
+
+# Each kind's magnitudes, in the order of use: the tensor's name and the axis of (outputs, inputs) that norms run over.
+KINDS: dict[str, Magnitudes] = {
+    "lora": (),
+    "dora-rows": (("magnitude", 1),),
+    "dora-cols": (("magnitude", 0),),
+    "bora": (("magnitude_r", 1), ("magnitude_c", 0)),
+}
+_ROOTS = ("model.model.", "model.", "", "conditioner.")
+_REFERENCE_KEY = re.compile(r"(?P<layer>.+)\.parametrizations\.weight\.0\.(?P<part>\w+)")
+_PEFT_KEY = re.compile(
+    r"(?:base_model\.model\.)?(?P<layer>.+)\.(?P<part>(?:lora_A|lora_B)(?=\.weight)|lora_magnitude_vector)(?:\.weight)?"
+)
+# Norms of another base's weights, for loaders that lack ours, and a mask of ones from training: neither is needed.
+_REFERENCE_IGNORED = frozenset({"baked_vnorm_row", "lora_dropout_mask"})
+# PEFT features that change what the tensors mean, and initialisations that leave the base weights alone: the others
+# (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) subtract from the base, so their tensors do not fit the published weights.
+_PEFT_REFUSED = (
+    "fan_in_fan_out",
+    "lora_bias",
+    "modules_to_save",
+    "target_parameters",
+    "trainable_token_indices",
+    "layer_replication",
+    "alora_invocation_tokens",
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+)
+_PEFT_INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal", "mica")
+_PEFT_DEFAULT = 8  # of r and of lora_alpha
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How a file's tensors are meant. `scale` takes a layer's name and stored rank, raises CheckpointError."""
+
+    kind: str
+    scale: Callable[[str, int], float]
+
+
+def read_adapter(file: AdapterFile, weights: Mapping[str, tuple[int, ...]]) -> Adapter:
+    """Read an adapter for a checkpoint with these weights, by layer, at least two-dimensional.
+
+    Raises CheckpointError, naming the tensors, for a file that is in neither layout, is of a kind that is not
+    computed, or does not fit.
+    """
+    try:
+        with safe_open(file.path, framework="pt", device="cpu") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+            metadata = opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file.path} is not a whole safetensors file: {error}") from None
+    try:
+        for pattern, read_settings in ((_REFERENCE_KEY, _reference_settings), (_PEFT_KEY, _peft_settings)):
+            layers, strangers = _group(tensors, pattern)
+            if layers:
+                if strangers:
+                    raise CheckpointError(f"not part of a LoRA that is known here: {listed(strangers)}")
+                return Adapter(file, _updates(layers, weights, read_settings(file.path, metadata, layers)))
+        raise CheckpointError(f"neither the reference's LoRA layout nor PEFT's; it holds {listed(sorted(tensors))}")
+    except CheckpointError as error:
+        raise CheckpointError(f"{file.path}: {error}") from None
+
+
+def _group(tensors: Mapping[str, Tensor], pattern: re.Pattern[str]) -> tuple[Layers, list[str]]:
+    """Tensors by layer and part, and the names of those that the pattern does not know."""
+    layers: Layers = {}
+    strangers = []
+    for name, tensor in sorted(tensors.items()):
+        if not (match := pattern.fullmatch(name)):
+            strangers.append(name)
+        elif match["part"] not in _REFERENCE_IGNORED:
+            part = "magnitude" if match["part"] == "lora_magnitude_vector" else match["part"]
+            layers.setdefault(match["layer"], {})[part] = tensor
+    return layers, strangers
+
+
+def _reference_settings(path: Path, metadata: Mapping[str, str], layers: Layers) -> _Settings:
+    config = _json_object(metadata.get("lora_config", "{}"), "lora_config")
+    kind = config.get("adapter_type", "lora")
+    if kind == "dora":  # older files: the magnitude's shape says which, (1, inputs) or (outputs, 1)
+        shapes = [parts["magnitude"].shape for parts in layers.values() if "magnitude" in parts]
+        kind = "dora-cols" if shapes and len(shapes[0]) == 2 and shapes[0][0] == 1 else "dora-rows"
+    if not isinstance(kind, str) or kind not in KINDS:
+        hint = " (its singular vectors are not in the file)" if str(kind).endswith("-xs") else ""
+        raise CheckpointError(f"adapter_type {kind!r} is not computed{hint}; only {', '.join(KINDS)} or dora")
+
+    def scale(layer: str, stored: int) -> float:
+        rank = _number(config, "rank", stored)
+        _check_rank(layer, stored, rank)
+        return _number(config, "alpha", rank) / stored
+
+    return _Settings(kind, scale)
+
+
+def _peft_settings(path: Path, metadata: Mapping[str, str], layers: Layers) -> _Settings:
+    config_path = path.with_name("adapter_config.json")
+    has_magnitudes = any("magnitude" in parts for parts in layers.values())
+    if not config_path.is_file():
+        return _Settings("dora-rows" if has_magnitudes else "lora", lambda layer, stored: 1.0)
+    config = _json_object(config_path.read_text(encoding="utf-8", errors="replace"), config_path.name)
+    if (kind := config.get("peft_type", "LORA")) != "LORA":
+        raise CheckpointError(f"peft_type {kind!r} is not computed, only LORA")
+    if refused := [key for key in _PEFT_REFUSED if config.get(key)]:
+        raise CheckpointError(f"{config_path.name} uses {listed(refused)}, which is not computed")
+    if (start := config.get("init_lora_weights", True)) not in _PEFT_INITIALISATIONS:
+        raise CheckpointError(
+            f"init_lora_weights {start!r} changes the base weights; save the adapter converted to plain LoRA "
+            "(PEFT: path_initial_model_for_weight_conversion)"
+        )
+    use_dora, use_rslora = bool(config.get("use_dora")), bool(config.get("use_rslora"))
+
+    def scale(layer: str, stored: int) -> float:
+        rank = _number(*_by_pattern(config, "rank_pattern", layer, "r"), _PEFT_DEFAULT)
+        alpha = _number(*_by_pattern(config, "alpha_pattern", layer, "lora_alpha"), _PEFT_DEFAULT)
+        _check_rank(layer, stored, rank)
+        return alpha / (math.sqrt(stored) if use_rslora else stored)
+
+    return _Settings("dora-rows" if use_dora else "lora", scale)
+
+
+def _by_pattern(config: Mapping[str, Any], patterns_key: str, layer: str, key: str) -> tuple[Mapping[str, Any], str]:
+    """Where PEFT looks a layer's number up: under the first pattern that fits the end of its name, else under `key`."""
+    patterns = config.get(patterns_key) or {}
+    if not isinstance(patterns, dict):
+        raise CheckpointError(f"{patterns_key} must be a JSON object, got {patterns!r}")
+    try:
+        for pattern in patterns:
+            if re.match(rf"(.*\.)?({pattern})$", layer):
+                return patterns, pattern
+    except re.error as error:
+        raise CheckpointError(f"{patterns_key} {pattern!r} is not a regular expression: {error}") from None
+    return config, key
+
+
+def _json_object(text: str, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{name} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{name} must be a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _number(config: Mapping[str, Any], key: str, default: float) -> float:
+    value = config.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise CheckpointError(f"{key} must be a number, got {value!r}")
+    return value
+
+
+def _check_rank(layer: str, stored: int, rank: float) -> None:
+    if stored != rank:
+        raise CheckpointError(f"{layer} is of rank {stored}, the config says {rank:g}")
+
+
+def _updates(layers: Layers, weights: Mapping[str, tuple[int, ...]], settings: _Settings) -> dict[str, Update]:
+    """The updates by the checkpoint's layer names. Raises CheckpointError with all that does not fit."""
+    updates: dict[str, Update] = {}
+    problems: dict[str, list[str]] = {}
+    for layer, parts in layers.items():
+        target = next((root + layer for root in _ROOTS if root + layer in weights), None)
+        if target is None:
+            problems.setdefault("not in the checkpoint", []).append(layer)
+        elif target in updates:
+            problems.setdefault("twice in the file", []).append(layer)
+        elif said := _misfit(layer, parts, KINDS[settings.kind], weights[target]):
+            problems.setdefault(f"not a {settings.kind} for the checkpoint's weights", []).append(said)
+        else:
+            updates[target] = _update(parts, KINDS[settings.kind], settings.scale(layer, parts["lora_A"].shape[0]))
+    if problems:
+        raise CheckpointError("; ".join(f"{what}: {listed(names)}" for what, names in problems.items()))
+    return updates
+
+
+def _misfit(layer: str, parts: Mapping[str, Tensor], magnitudes: Magnitudes, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with a layer's tensors, for a weight of `shape`."""
+    expected = {"lora_A", "lora_B"} | {name for name, _ in magnitudes}
+    if parts.keys() != expected:
+        missing, unexpected = sorted(expected - parts.keys()), sorted(parts.keys() - expected)
+        return (
+            f"{layer} ("
+            + "; ".join(
+                f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has", unexpected)) if names
+            )
+            + ")"
+        )
+    outputs, inputs = shape[0], math.prod(shape[1:])
+    for name, tensor in parts.items():
+        if not tensor.is_floating_point() or not torch.isfinite(tensor.double().sum()):
+            return f"{layer}.{name} holds NaN, infinity or no real numbers"
+    a, b = parts["lora_A"], parts["lora_B"]
+    rank = a.shape[0] if a.dim() else 0
+    if (
+        not rank
+        or a.dim() < 2
+        or a.flatten(1).shape[1] != inputs
+        or b.dim() < 2
+        or b.flatten(1).shape != (outputs, rank)
+    ):
+        return f"{layer}: lora_A {tuple(a.shape)}, lora_B {tuple(b.shape)}, the weight is {shape}"
+    for name, axis in magnitudes:
+        tensor, size = parts[name], (outputs, inputs)[1 - axis]
+        if tensor.numel() != size or max(tensor.shape, default=0) != size:
+            return f"{layer}: {name} {tuple(tensor.shape)}, the weight is {shape}, expected {size} values"
+    return None
+
+
+def _update(parts: Mapping[str, Tensor], magnitudes: Magnitudes, scale: float) -> Update:
+    return Update(
+        parts["lora_A"].flatten(1),
+        parts["lora_B"].flatten(1),
+        scale,
+        tuple((parts[name].flatten(), axis) for name, axis in magnitudes),
+    )

@@ -1,0 +1,73 @@
+"""Defaults of the command line: a config file, and SA3_EDGE_* variables over it.
+
+# config.toml in the folder that `sa3-edge doctor` names
+model = "small-sfx"
+format = "flac"
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_config_path
+
+from sa3_edge.errors import RequestError
+
+PREFIX = "SA3_EDGE_"
+# What a person sets once. What shapes one clip (seed, prompt, recordings) stays on the command line.
+DEFAULTS: dict[str, type] = {
+    "model": str,
+    "engine": str,
+    "threads": int,
+    "seconds": float,
+    "steps": int,
+    "headroom": float,
+    "cfg": float,
+    "apg": float,
+    "format": str,
+    "bits": str,
+    "limiter": bool,
+}
+_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def config_file() -> Path:
+    """Where the config file is looked for."""
+    return user_config_path("sa3-edge", appauthor=False) / "config.toml"
+
+
+def defaults() -> dict[str, Any]:
+    """Defaults by option, the variables over the file. Raises RequestError, naming what is wrong and where."""
+    return {**_from_file(config_file()), **_from_environment()}
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"the config file {path} cannot be read: {error}") from None
+    for key, value in values.items():
+        if key not in DEFAULTS:
+            raise RequestError(f"{path}: unknown setting {key!r}; choose {', '.join(DEFAULTS)}")
+        kind = DEFAULTS[key]
+        whole_for_real = kind is float and isinstance(value, int) and not isinstance(value, bool)
+        if type(value) is not kind and not whole_for_real:
+            raise RequestError(f"{path}: {key} must be {kind.__name__}, got {value!r}")
+    return values
+
+
+def _from_environment() -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, kind in DEFAULTS.items():
+        name = f"{PREFIX}{key.upper()}"
+        text = os.environ.get(name, "")
+        if not text:
+            continue
+        try:
+            values[key] = _BOOLEANS[text.lower()] if kind is bool else kind(text)
+        except (ValueError, KeyError):
+            raise RequestError(f"{name} must be {kind.__name__}, got {text!r}") from None
+    return values

@@ -1,0 +1,83 @@
+"""`sa3-edge info FILE` and `sa3-edge regenerate FILE`: how a clip was made, and making it again."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sa3_edge.bundle import Bundle, sha256_of
+from sa3_edge.cli import generate, output
+from sa3_edge.cli.display import err, print_json
+from sa3_edge.cli.requests import RequestOptions
+from sa3_edge.engines import EngineOptions, create_engine
+from sa3_edge.errors import RequestError
+from sa3_edge.models import resolve_model
+from sa3_edge.provenance import Record, read_record
+
+
+def info(path: Path, json: bool) -> None:
+    """Show the record in a clip."""
+    record = read_record(path)
+    if json:
+        print_json(msgspec.to_builtins(record))
+        return
+    print(f"{record.prompt!r}  ({record.mode})")
+    for name, value in record.options.items():
+        if value not in (None, "", []):
+            print(f"{name.replace('_', '-'):16} {value}")
+    print(f"{'model':16} {record.model_name} ({record.revision}, {record.precision})")
+    if record.synthetic:
+        print(f"{'':16} untrained: random weights, what it makes is noise")
+    print(f"{'bundle':16} {record.bundle}")
+    print(f"{'engine':16} {record.engine_version}")
+    print(f"{'made by':16} sa3-edge {record.version}")
+
+
+def regenerate(
+    path: Path, changes: dict[str, Any], model: str | None, engine: str | None, files: output.FileOptions, json: bool
+) -> None:
+    """Render a clip again, with changes; what differs from the original's making is said.
+
+    Raises RequestError if the recording that it was made from is gone or altered.
+    """
+    record = read_record(path)
+    prompt = changes.pop("prompt", None)
+    shape = _shape(record, path)
+    shape = replace(shape, **{key: value for key, value in changes.items() if value is not None})
+    run_options = generate.RunOptions(model or record.model, engine or record.engine, None, json)
+    for difference in _differences(record, run_options):
+        err().print(f"[yellow]note:[/] {difference}", soft_wrap=True)
+    if files.audio is None and files.format is None:
+        files = replace(files, format=path.suffix.lower().removeprefix("."))
+    generate.run(record.prompt if prompt is None else prompt, shape, 1, files, run_options)
+
+
+def _shape(record: Record, path: Path) -> RequestOptions:
+    known = {field.name for field in fields(RequestOptions)}
+    if unknown := sorted(record.options.keys() - known):
+        raise RequestError(f"{path} was made with options that this sa3-edge does not have: {', '.join(unknown)}")
+    shape = RequestOptions(**record.options)
+    if shape.init_audio is None:
+        return shape
+    source = Path(shape.init_audio)
+    if not source.is_file():
+        raise RequestError(f"{path} was made from {source}, which is not there any more")
+    if sha256_of(source) != record.source_sha256:
+        raise RequestError(f"{path} was made from {source}, which has changed since")
+    return replace(shape, init_audio=source)
+
+
+def _differences(record: Record, options: generate.RunOptions) -> list[str]:
+    """In what a new rendering differs from the original's circumstances."""
+    differences = []
+    bundle = Bundle.load(resolve_model(options.model))
+    if bundle.id != record.bundle:
+        differences.append(
+            f"the model differs: {bundle.manifest.model.name} ({bundle.id[:12]}), "
+            f"the original's was {record.model_name} ({record.bundle[:12]})"
+        )
+    engine = create_engine(options.engine, EngineOptions()).describe()
+    if engine != record.engine_version:
+        differences.append(f"the engine differs: {engine}, the original's was {record.engine_version}")
+    return differences
