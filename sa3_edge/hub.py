@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from sa3_edge.errors import DownloadError
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
 
 _CHUNK = 1 << 20
 # Statuses that may pass: the server is busy, or something between us and it.
@@ -79,29 +82,34 @@ class Hub:
 
     def snapshot(self, repository: str, paths: tuple[str, ...]) -> Snapshot:
         """The newest revision, and what the hub states of its files `paths`."""
-        from huggingface_hub import HfApi, constants
+        from huggingface_hub import HfApi, constants, get_token
 
         with self.refusals_explained(repository):
-            info = HfApi(endpoint=self.endpoint).model_info(
-                repository, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
-            )
+            try:
+                info = HfApi(endpoint=self.endpoint).model_info(
+                    repository, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+                )
+            except (ValueError, TypeError, KeyError) as error:
+                raise DownloadError(
+                    f"{self.endpoint} does not answer as a Hugging Face hub does ({type(error).__name__})\n"
+                    f"Does a login page or a proxy stand between? See {self.page(repository)}"
+                ) from error
         listed = {sibling.rfilename: sibling for sibling in info.siblings or []}
+        files = [_remote_file(path, listed[path]) for path in paths if path in listed]
+        known = [file for file in files if file]
+        if len(known) < len(paths) and info.gated:  # who has no access is not told everything
+            raise DownloadError("\n".join(self._refusal(repository, 403 if get_token() else 401)))
         if missing := [path for path in paths if path not in listed]:
             raise DownloadError(
                 f"{repository} has no {', '.join(missing)}\n"
                 f"Its layout is not the one that this sa3-edge knows; see {self.page(repository)}"
             )
-        files = []
-        for path in paths:
-            sibling = listed[path]
-            size = sibling.lfs.size if sibling.lfs else sibling.size
-            if info.sha is None or size is None or sibling.blob_id is None:
-                raise DownloadError(
-                    f"{self.endpoint} does not state the size and the hash of {path} in {repository}\n"
-                    "Nothing is fetched that cannot be checked; with HF_ENDPOINT, name a server that states them"
-                )
-            files.append(RemoteFile(path, size, sibling.lfs.sha256 if sibling.lfs else None, sibling.blob_id))
-        return Snapshot(repository, str(info.sha), tuple(files))
+        if len(known) < len(paths) or not info.sha:
+            raise DownloadError(
+                f"{self.endpoint} does not state revision, sizes and hashes of the files in {repository}\n"
+                "Nothing is fetched that cannot be checked; does HF_ENDPOINT name a hub?"
+            )
+        return Snapshot(repository, info.sha, tuple(known))
 
     def cached(self, snapshot: Snapshot) -> Path | None:
         """The snapshot's folder in Hugging Face's own cache, if all its files are there and right."""
@@ -184,6 +192,15 @@ class Hub:
             f"the hub answers {status} for {repository}",
             f"Try again later: what was downloaded is kept. See {page}",
         )
+
+
+def _remote_file(path: str, sibling: "RepoSibling") -> RemoteFile | None:
+    """A file as the hub states it; None without its size or its hash."""
+    if sibling.lfs:
+        return RemoteFile(path, sibling.lfs.size, sibling.lfs.sha256, sibling.blob_id or "")
+    if sibling.size is None or not sibling.blob_id:
+        return None
+    return RemoteFile(path, sibling.size, None, sibling.blob_id)
 
 
 def http_error() -> type[Exception]:

@@ -64,6 +64,7 @@ def pull(
     if there and not there.problem and not overwrite:
         return Pulled(there, was_installed=True)
     with _disk_problems_explained(), _one_at_a_time():
+        store.clear_staging()
         checkpoint = _local(name, source, bundle_ratio) if source else _fetch(name, bundle_ratio, progress)
         _check_kind(name, checkpoint)
         with store.staging() as folder:

@@ -17,6 +17,8 @@ from sa3_edge.errors import BundleError, RequestError, Sa3Error
 from sa3_edge.manifest import FILE_NAME, Model, decode_manifest
 from sa3_edge.models import DEMO, PUBLISHED, data_folder, installed_models, models_folder
 
+_STAGING = ".staging-"
+
 
 @dataclass(frozen=True)
 class InstalledModel:
@@ -34,7 +36,7 @@ class InstalledModel:
 def list_models() -> list[InstalledModel]:
     """Every installed model, whole or broken, and the demo. Sizes are checked, hashes are not: see `Bundle.load`."""
     folder = models_folder()
-    folders = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
+    folders = {path.name: path for path in sorted(folder.glob("[!.]*")) if path.is_dir()}  # not an export's .NAME-*
     return [_describe(name, path) for name, path in {**folders, DEMO: installed_models()[DEMO]}.items()]
 
 
@@ -57,8 +59,14 @@ def bytes_on_disk() -> int:
 def staging() -> Iterator[Path]:
     """An empty folder on the models' disk, gone when the block ends, however it ends."""
     models_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_folder(), prefix=".staging-") as folder:
+    with tempfile.TemporaryDirectory(dir=data_folder(), prefix=_STAGING) as folder:
         yield Path(folder)
+
+
+def clear_staging() -> None:
+    """Delete what processes that were killed have left; for one that knows that no other is at work."""
+    for folder in data_folder().glob(f"{_STAGING}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def install(staged: Path, name: str) -> None:

@@ -36,6 +36,7 @@ class StandInHub:
     files: dict[str, bytes]
     revision: str = "1" * 40
     listing_status: int = 200
+    listing: bytes | None = None  # sent instead of the true one
     file_status: dict[str, int] = field(default_factory=dict)  # by path
     altered: dict[str, bytes] = field(default_factory=dict)  # by path: what is sent instead
     cuts: dict[str, list[int]] = field(default_factory=dict)  # by path: each answer ends after so many bytes
@@ -66,7 +67,7 @@ class StandInHub:
             server.server_close()
             thread.join()
 
-    def listing(self) -> bytes:
+    def true_listing(self) -> bytes:
         siblings: list[dict[str, object]] = []
         for path, content in self.files.items():
             git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
@@ -94,7 +95,7 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
             start = int(ranged[1]) if ranged else 0
             if path == f"/api/models/{hub.repository}":
                 hub.requests.append(Request("", start, self.headers.get("Authorization")))
-                self._send(hub.listing_status, hub.listing())
+                self._send(hub.listing_status, hub.listing or hub.true_listing())
                 return
             prefix = f"/{hub.repository}/resolve/{hub.revision}/"
             name = path.removeprefix(prefix)

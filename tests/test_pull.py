@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -256,6 +257,61 @@ def test_a_repository_of_another_layout_is_named(hub: StandInHub, run_cli: RunCl
     lines = error_lines(run_cli("pull", NAME))
     assert lines[0].endswith(f"{REPOSITORY} has no {TEXT_CONFIG}")
     assert f"{hub.endpoint}/{REPOSITORY}" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("gated", "token", "said"),
+    [
+        ("auto", None, "you are not logged in (401)"),
+        ("auto", "hf_right", f"no access to {REPOSITORY} (403)"),
+        (False, None, "does not state revision, sizes and hashes"),
+    ],
+)
+def test_a_listing_without_hashes_is_not_enough(
+    hub: StandInHub,
+    run_cli: RunCli,
+    monkeypatch: pytest.MonkeyPatch,
+    gated: str | bool,
+    token: str | None,
+    said: str,
+) -> None:
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    names = [{"rfilename": path} for path in pull.FILES]
+    hub.listing = json.dumps({"id": REPOSITORY, "sha": hub.revision, "siblings": names, "gated": gated}).encode()
+    assert said in error_lines(run_cli("pull", NAME))[0]
+
+
+def test_a_login_page_is_not_a_hub(hub: StandInHub, run_cli: RunCli) -> None:
+    hub.listing = b"<html>Welcome to the hotel</html>"
+    assert "does not answer as a Hugging Face hub does" in error_lines(run_cli("pull", NAME))[0]
+
+
+def test_after_an_interruption_the_download_goes_on(
+    hub: StandInHub, run_cli: RunCli, exports: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = download._Partial.write
+
+    def interrupted(partial: download._Partial, chunk: bytes) -> None:
+        write(partial, chunk)
+        if partial.bytes > 3_000_000:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download._Partial, "write", interrupted)
+        code, out, err = run_cli("pull", NAME)
+    assert (code, out, err) == (130, "", "interrupted\n")
+    assert_nothing_installed()
+    assert run_cli("pull", NAME)[0] == 0
+    assert hub.asked_for(WEIGHTS)[-1].start > 3_000_000
+
+
+def test_what_a_killed_pull_left_is_cleared(hub: StandInHub, run_cli: RunCli, exports: list[Path]) -> None:
+    left = data_folder() / ".staging-killed"
+    left.mkdir(parents=True)
+    (left / "denoiser.onnx.data").write_bytes(b"half")
+    assert run_cli("pull", NAME)[0] == 0
+    assert sorted(path.name for path in data_folder().iterdir()) == [".pull.lock", "downloads", "models"]
 
 
 def test_too_little_space_is_seen_before_the_download(
