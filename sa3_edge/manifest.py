@@ -44,12 +44,25 @@ class Parity(_Struct, frozen=True):
     snr_db: float
 
 
-class Artifact(_Struct, frozen=True):
-    """One graph in one format. `files[0]` is the one to load; the others lie beside it."""
+ComputeUnits = Literal["all", "cpu_and_ne", "cpu_and_gpu", "cpu_only"]
+
+
+class Artifact(_Struct, frozen=True, omit_defaults=True):
+    """One graph in one format. `files[0]` is the one to load; the others lie beside it.
+
+    A Core ML package is a folder: `files[0]` is a file in it, `x.mlpackage/Manifest.json`. It further says
+    inputs, outputs: its own, where they differ from the graph's: other dtypes, a mask; empty where they do not
+    functions: its functions of fixed lengths, each with the sizes of all named axes; "main" takes any length
+    compute_units: where it is meant to run
+    """
 
     files: list[File]
     precision: str
     parity: list[Parity]
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
+    functions: dict[str, dict[str, int]] = {}
+    compute_units: ComputeUnits | None = None
 
 
 class Graph(_Struct, frozen=True):

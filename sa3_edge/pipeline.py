@@ -87,6 +87,7 @@ class Pipeline:
         engine: str = DEFAULT_ENGINE,
         *,
         threads: int | None = None,
+        compute_units: str | None = None,
         keep_loaded: bool = False,
     ) -> "Pipeline":
         """Open the bundle in folder `path`; graphs are loaded when first needed.
@@ -94,7 +95,7 @@ class Pipeline:
         `keep_loaded` keeps them for the next call, at the price of memory. Raises BundleError if the bundle is not
         whole, RequestError for an unknown engine, EngineError if it is not installed.
         """
-        return cls(GraphRunner(Bundle.load(path), engine, EngineOptions(threads=threads), keep_loaded))
+        return cls(GraphRunner(Bundle.load(path), engine, EngineOptions(threads, compute_units), keep_loaded))
 
     @property
     def engine(self) -> str:

@@ -1,7 +1,8 @@
 """From a published Stable Audio 3 checkpoint to graphs that run on devices."""
 
+from sa3_export.coreml.contract import CoreMLOptions
 from sa3_export.errors import CheckpointError, ParityError
 from sa3_export.export import export_bundle, export_synthetic
 from sa3_export.lora import AdapterFile
 
-__all__ = ["AdapterFile", "CheckpointError", "ParityError", "export_bundle", "export_synthetic"]
+__all__ = ["AdapterFile", "CheckpointError", "CoreMLOptions", "ParityError", "export_bundle", "export_synthetic"]

@@ -13,6 +13,14 @@ class ParityError(Sa3Error):
     """An exported graph does not compute what PyTorch computes; nothing of it is kept."""
 
 
+class ExportRequestError(RequestError):
+    """An export was asked for that cannot be made: an unknown precision or a missing part."""
+
+
+class EvaluationError(Sa3Error):
+    """A package holds an operation, or a use of one, that the evaluator does not compute; the message names it."""
+
+
 def listed(names: Sequence[str]) -> str:
     """The first five names, and how many more there are."""
     shown = ", ".join(names[:5])

@@ -2,11 +2,13 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+import msgspec
 import onnxruntime as ort
 import torch
 
@@ -14,6 +16,8 @@ from sa3_edge import manifest as m
 from sa3_edge.bundle import sha256_of
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
+from sa3_export.coreml.contract import CoreMLOptions, check_precision
+from sa3_export.errors import ExportRequestError
 from sa3_export.graphs import GRAPHS, Graph, TensorSpec
 from sa3_export.lora import AdapterFile
 from sa3_export.onnx_export import OPSET, export_onnx
@@ -21,8 +25,10 @@ from sa3_export.parity import Arrays, measure_parity
 from sa3_export.synthetic import SIZES, write_synthetic_checkpoint
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+_Exporter = Callable[[Graph, m.Graph, Path, Mapping[str, str]], m.Artifact]
 _SILENT: Progress = lambda what, done, total: None  # noqa: E731
 
+FORMATS = ("onnx", "coreml")
 MINIMUM_SNR_DB = 80.0  # in fp32
 PUBLISHED_LICENCE = "Stability AI Community License; text encoder: Gemma Terms of Use"
 SYNTHETIC_LICENCE = "MIT (random weights)"
@@ -43,24 +49,35 @@ def export_bundle(
     overwrite: bool = False,
     synthetic: bool = False,
     adapters: Sequence[AdapterFile] = (),
+    formats: Sequence[str] = ("onnx",),
+    coreml: CoreMLOptions | None = None,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export the checkpoint directory `checkpoint_path`, with `adapters` merged, to the bundle folder `out`.
 
+    `formats` names one or more of FORMATS; all share the manifest. `coreml` says how Core ML packages are made.
     Each graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done;
     until then, and after a failure, nothing is there (`overwrite` keeps the old bundle until then). Raises
-    CheckpointError for a checkpoint that cannot be computed, ParityError below 80 dB SNR, RequestError if `out` is
-    in the way.
+    CheckpointError for a checkpoint that cannot be computed, ParityError below 80 dB SNR (for lossy Core ML
+    packages, the bars of `sa3_export.coreml.gate`), RequestError if `out` is in the way or a format is unknown.
     """
+    export_formats = _exporters(formats, coreml)
     checkpoint = Checkpoint(checkpoint_path, adapters)
     guessed_name, revision = _identity(checkpoint_path)
+    licence = SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE
     with _new_folder(out, overwrite) as folder:
         graphs: dict[m.GraphName, m.Graph] = {}
         for index, (graph_name, build) in enumerate(GRAPHS.items()):
             progress(graph_name, index, len(GRAPHS))
             graph = build(checkpoint)
-            artifact = _export_graph(graph, folder, checkpoint.config.sample_rate)
-            graphs[graph.name] = _describe(graph, {"onnx": artifact})
+            described = describe(graph)
+            facts = {
+                "sample_rate": str(checkpoint.config.sample_rate),
+                "made_with": f"sa3-edge {metadata.version('sa3-edge')}",
+                "licence": licence,
+            }
+            artifacts = {kind: make(graph, described, folder, facts) for kind, make in export_formats.items()}
+            graphs[graph.name] = msgspec.structs.replace(described, artifacts=artifacts)
         progress("manifest", len(GRAPHS), len(GRAPHS))
         shutil.copyfile(checkpoint.tokenizer_file, folder / "tokenizer.json")
         made = _manifest(
@@ -69,7 +86,7 @@ def export_bundle(
             m.Model(
                 name=name or guessed_name,
                 revision=revision or f"sha256:{sha256_of(checkpoint_path / 'model.safetensors')}",
-                licence=SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE,
+                licence=licence,
                 synthetic=synthetic,
                 adapters=[
                     m.Adapter(file=file.path.name, sha256=sha256_of(file.path), strength=file.strength)
@@ -77,6 +94,7 @@ def export_bundle(
                 ],
             ),
             _file(folder, "tokenizer.json"),
+            formats,
         )
         (folder / m.FILE_NAME).write_bytes(m.encode_manifest(made))
     return made
@@ -89,6 +107,8 @@ def export_synthetic(
     name: str | None = None,
     overwrite: bool = False,
     seed: int = 0,
+    formats: Sequence[str] = ("onnx",),
+    coreml: CoreMLOptions | None = None,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export a model of random weights, "small" (published sizes) or "tiny".
@@ -97,6 +117,7 @@ def export_synthetic(
     """
     if size not in SIZES:
         raise RequestError(f"unknown synthetic size {size!r}; choose {' or '.join(SIZES)}")
+    _exporters(formats, coreml)  # refuses an unknown one before gigabytes of random weights are written
     _check_free(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the bundle: it needs the same space, and /tmp may be small.
@@ -104,7 +125,16 @@ def export_synthetic(
         progress("random weights", 0, len(GRAPHS))
         checkpoint = Path(temporary) / f"synthetic-{size}"
         write_synthetic_checkpoint(checkpoint, size, seed)
-        return export_bundle(checkpoint, out, name=name, overwrite=overwrite, synthetic=True, progress=progress)
+        return export_bundle(
+            checkpoint,
+            out,
+            name=name,
+            overwrite=overwrite,
+            synthetic=True,
+            formats=formats,
+            coreml=coreml,
+            progress=progress,
+        )
 
 
 def _identity(path: Path) -> tuple[str, str | None]:
@@ -140,13 +170,33 @@ def _file(folder: Path, name: str) -> m.File:
     return m.File(path=name, sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
-def _export_graph(graph: Graph, folder: Path, sample_rate: int) -> m.Artifact:
+def _exporters(formats: Sequence[str], coreml: CoreMLOptions | None) -> dict[str, _Exporter]:
+    """What makes a graph's artifact, by format, each able to run: better said now than after an hour."""
+    made: dict[str, _Exporter] = {}
+    for kind in formats:
+        match kind:
+            case "onnx":
+                made[kind] = _onnx_artifact
+            case "coreml":
+                try:
+                    from sa3_export.coreml.artifact import export_coreml
+                except ModuleNotFoundError as error:
+                    raise ExportRequestError(
+                        f'Core ML needs {error.name}, which is not installed: pip install "sa3-edge[export,coreml]"'
+                    ) from error
+                options = coreml or CoreMLOptions()
+                check_precision(options.precision)
+                made[kind] = partial(export_coreml, options=options, tile_frames=TILES.frames + 2 * TILES.overlap)
+            case _:
+                raise ExportRequestError(f"unknown format {kind!r}; choose one or more of {', '.join(FORMATS)}")
+    if not made:
+        raise ExportRequestError(f"name a format to export: {' or '.join(FORMATS)}")
+    return made
+
+
+def _onnx_artifact(graph: Graph, described: m.Graph, folder: Path, facts: Mapping[str, str]) -> m.Artifact:
     path = folder / f"{graph.name}.onnx"
-    export_onnx(
-        graph,
-        path,
-        {"sample_rate": str(sample_rate), "made_with": f"sa3-edge {metadata.version('sa3-edge')}"},
-    )
+    export_onnx(graph, path, {key: facts[key] for key in ("sample_rate", "made_with")})
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
@@ -163,21 +213,27 @@ def _tensor(spec: TensorSpec) -> m.Tensor:
     return m.Tensor(name=spec.name, dtype=_DTYPES[spec.dtype], shape=list(spec.shape))
 
 
-def _describe(graph: Graph, artifacts: dict[str, m.Artifact]) -> m.Graph:
+def describe(graph: Graph) -> m.Graph:
+    """A graph's interface for the manifest, without artifacts."""
     return m.Graph(
         description=graph.description,
         inputs=[_tensor(spec) for spec in graph.inputs],
         outputs=[_tensor(spec) for spec in graph.outputs],
-        artifacts=artifacts,
+        artifacts={},
     )
 
 
 def _manifest(
-    checkpoint: Checkpoint, graphs: dict[m.GraphName, m.Graph], model: m.Model, tokenizer: m.File
+    checkpoint: Checkpoint,
+    graphs: dict[m.GraphName, m.Graph],
+    model: m.Model,
+    tokenizer: m.File,
+    formats: Sequence[str] = ("onnx",),
 ) -> m.Manifest:
     config = checkpoint.config
     steps, guidance = _SAMPLING[config.objective]
-    packages = ("sa3-edge", "torch", "onnx", "onnxscript", "onnxruntime")
+    tools = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "coreml": ("coremltools",)}
+    packages = ("sa3-edge", "torch", *(package for kind in formats for package in tools[kind]))
     return m.Manifest(
         schema_version=m.SCHEMA_VERSION,
         model=model,
@@ -203,6 +259,7 @@ def _manifest(
         ),
         tiles=TILES,
         graphs=graphs,
-        made_with={"onnx opset": str(OPSET)} | {package: metadata.version(package) for package in packages},
+        made_with=({"onnx opset": str(OPSET)} if "onnx" in formats else {})
+        | {package: metadata.version(package) for package in packages},
         unknown_config_keys=list(checkpoint.unknown_keys),
     )

@@ -26,7 +26,9 @@ _CONTRIB_VERSION = 1
 class OnnxKernels:
     """The fused operators. Heads travel folded into the last axis, as the operators take them."""
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> Tensor:
+        if key_bias is not None:
+            raise NotImplementedError("ONNX graphs take any length, so no frame is ever masked")
         # ONNX Runtime's own operator: its CPU kernel works in tiles, opset 23's Attention stores all logits.
         heads, head_dim = q.shape[2:]
         attended: Tensor = symbolic(

@@ -21,6 +21,10 @@ ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="An installed model's name, a bundle's folder, or demo.")
 ]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads; all cores by default.")]
+ComputeUnitsOption = Annotated[
+    str | None,
+    typer.Option("--compute-units", help="Where Core ML may run: all, cpu_and_ne, cpu_and_gpu or cpu_only."),
+]
 EngineOption = Annotated[str, typer.Option("--engine", help="What runs the graphs.")]
 
 _EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
@@ -154,6 +158,7 @@ def generate(
     ] = False,
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
+    compute_units: ComputeUnitsOption = None,
 ) -> None:
     """Make a clip from a prompt, or from a recording.
 
@@ -191,7 +196,7 @@ def generate(
         limiter=limiter,
     )
     files = FileOptions(output, save_latents, format, bits, sidecar)
-    options = single.RunOptions(model, engine, threads, json, quiet, verbose, play)
+    options = single.RunOptions(model, engine, threads, json, quiet, verbose, play, compute_units)
     if (prompt is None) == (prompts is None):
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
     if prompts is None:
@@ -256,6 +261,8 @@ def export(
         str | None,
         typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny."),
     ] = None,
+    engine: Annotated[str, typer.Option(help="Formats to export, comma-separated: onnx, coreml.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="Of the Core ML packages: fp32, fp16, int8 or palettized6.")] = "fp16",
     lora: Annotated[
         list[str] | None,
         typer.Option(
@@ -271,9 +278,9 @@ def export(
 
     Example: sa3-edge export stable-audio-3-small-music --out small-music
     """
-    from sa3_edge.cli.export import run
+    from sa3_edge.cli.export import FormatOptions, run
 
-    run(checkpoint, out, synthetic, lora or [], name, overwrite, json)
+    run(checkpoint, out, synthetic, FormatOptions(engine, precision), lora or [], name, overwrite, json)
 
 
 @app.command()
@@ -325,6 +332,23 @@ def inspect(
     from sa3_edge.cli.inspect import run
 
     run(bundle, json)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[str, typer.Argument(help="A bundle's folder, or an installed model's name.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Compare with PyTorch and these weights, not with the bundle's ONNX graphs.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Prove a bundle's Core ML packages again, on any machine. Needs the extras export and coreml.
+
+    Example: sa3-edge verify small-music
+    """
+    from sa3_edge.cli.verify import run
+
+    run(bundle, checkpoint, json)
 
 
 @app.command()

@@ -1,15 +1,25 @@
 """`sa3-edge export`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from sa3_edge.cli.display import print_json, stage_bars
 from sa3_edge.errors import RequestError, Sa3Error
 
 
+@dataclass(frozen=True)
+class FormatOptions:
+    """`engines`: formats, comma-separated; `precision` of the Core ML packages."""
+
+    engines: str
+    precision: str
+
+
 def run(
     checkpoint: Path | None,
     out: Path,
     synthetic: str | None,
+    formats: FormatOptions,
     lora: list[str],
     name: str | None,
     overwrite: bool,
@@ -21,11 +31,13 @@ def run(
     if synthetic is not None and lora:
         raise RequestError("--lora needs a checkpoint: random weights have nothing to adapt")
     try:
-        from sa3_export import AdapterFile, export_bundle, export_synthetic
+        from sa3_export import AdapterFile, CoreMLOptions, export_bundle, export_synthetic
     except ModuleNotFoundError as error:
         raise Sa3Error(f'export needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
 
     adapters = [AdapterFile.parse(text) for text in lora]
+    names = [engine.strip() for engine in formats.engines.split(",") if engine.strip()]
+    coreml = CoreMLOptions(formats.precision)
     with stage_bars({}, quiet=json) as progress:
         current = ""
 
@@ -35,9 +47,20 @@ def run(
             progress("Exporting", done, total)
 
         if checkpoint is not None:
-            made = export_bundle(checkpoint, out, name=name, overwrite=overwrite, adapters=adapters, progress=one_bar)
+            made = export_bundle(
+                checkpoint,
+                out,
+                name=name,
+                overwrite=overwrite,
+                adapters=adapters,
+                formats=names,
+                coreml=coreml,
+                progress=one_bar,
+            )
         else:
-            made = export_synthetic(synthetic or "", out, name=name, overwrite=overwrite, progress=one_bar)
+            made = export_synthetic(
+                synthetic or "", out, name=name, overwrite=overwrite, formats=names, coreml=coreml, progress=one_bar
+            )
 
     artifacts = {
         f"{graph_name}.{kind}": artifact

@@ -30,12 +30,19 @@ class RunOptions:
     quiet: bool = False
     verbose: bool = False
     play: bool = False
+    compute_units: str | None = None
 
 
 def open_pipeline(options: RunOptions, *, keep_loaded: bool = False) -> Pipeline:
     """The pipeline for a command's options."""
     path = resolve_model(options.model)
-    return Pipeline.load(path, options.engine, threads=options.threads, keep_loaded=keep_loaded)
+    return Pipeline.load(
+        path,
+        options.engine,
+        threads=options.threads,
+        compute_units=options.compute_units,
+        keep_loaded=keep_loaded,
+    )
 
 
 def run(prompt: str, shape: RequestOptions, count: int, files: output.FileOptions, options: RunOptions) -> None:

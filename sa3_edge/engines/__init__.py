@@ -16,9 +16,14 @@ Tensors = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """`threads`: how many CPU threads a graph may use; None leaves it to the engine (one a physical core)."""
+    """How to run.
+
+    threads: how many CPU threads a graph may use; None leaves it to the engine (one a physical core)
+    compute_units: where Core ML may run every graph; None leaves it to the bundle, graph by graph
+    """
 
     threads: int | None = None
+    compute_units: str | None = None
 
 
 class Session(Protocol):
@@ -43,6 +48,7 @@ class Engine(Protocol):
 
 ENGINES = {
     "onnxruntime": "sa3_edge.engines.onnxruntime:OnnxRuntimeEngine",
+    "coreml": "sa3_edge.engines.coreml:CoreMLEngine",
 }
 DEFAULT_ENGINE = "onnxruntime"
 

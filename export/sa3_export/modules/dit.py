@@ -43,11 +43,11 @@ class _SelfAttention(nn.Module):
         self.q_norm = RMSNorm(head_dim, _QK_NORM_EPS)
         self.k_norm = RMSNorm(head_dim, _QK_NORM_EPS)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # (1, S, W)
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], key_bias: Tensor | None) -> Tensor:  # (1, S, W)
         q, k, v = projections(x, self.to_qkv.weight, 3, self.head_dim)
-        q = ops.rotary(self.q_norm(q), cos, sin)
-        k = ops.rotary(self.k_norm(k), cos, sin)
-        out: Tensor = self.to_out(ops.attention(q, k, v).flatten(2))
+        q = ops.rotary(self.q_norm(q), *rotary)
+        k = ops.rotary(self.k_norm(k), *rotary)
+        out: Tensor = self.to_out(ops.attention(q, k, v, key_bias).flatten(2))
         return out
 
 
@@ -94,9 +94,11 @@ class _Block(nn.Module):
         rotary: tuple[Tensor, Tensor],
         cross: tuple[Tensor, Tensor, Tensor],
         local: Tensor,
+        row_bias: Tensor | None,
     ) -> Tensor:
         scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = (self.to_scale_shift_gate + modulation).chunk(6)
-        h = h + self.self_attn(self.pre_norm(h, scale_1) + shift_1, *rotary) * torch.sigmoid(1 - gate_1)
+        attended = self.self_attn(self.pre_norm(h, scale_1) + shift_1, rotary, row_bias)
+        h = h + attended * torch.sigmoid(1 - gate_1)
         h = h + self.cross_attn(self.cross_attend_norm(h), *cross)
         h = h + local
         fed: Tensor = self.ff(self.ff_norm(h, scale_2) + shift_2)
@@ -147,8 +149,19 @@ class DiffusionTransformer(nn.Module):
             torch.stack(local_embeds),
         )
 
-    def denoise(self, x: Tensor, t: Tensor, conditioning: Conditioning, key_bias: Tensor) -> Tensor:
-        """Latents x (1, C, T) at times t (1,), key_bias (S,) on the cross-attention's logits -> velocity (1, C, T)."""
+    def denoise(
+        self,
+        x: Tensor,
+        t: Tensor,
+        conditioning: Conditioning,
+        key_bias: Tensor,
+        frame_bias: Tensor | None = None,
+    ) -> Tensor:
+        """Latents x (1, C, T) at times t (1,), key_bias (S,) on the cross-attention's logits -> velocity (1, C, T).
+
+        For targets of fixed lengths, `frame_bias` (1, T) is added to the self-attention's logits of the frames'
+        keys, MASKED_LOGIT on frames that only fill the length; the local embeddings then have all memory + T rows.
+        """
         transformer = self.transformer
         memory = transformer.memory_tokens
         x = x + self.preprocess_conv(x)
@@ -156,16 +169,20 @@ class DiffusionTransformer(nn.Module):
 
         length = h.shape[1]
         rotary = transformer.rotary_pos_emb(length)
-        # Text-to-audio has one local embedding for all frames: its last row stands for the rest.
-        last_row = conditioning.local_embed.shape[1] - 1
-        rows = torch.arange(length).clamp(max=last_row)
+        local_embed, row_bias = conditioning.local_embed, None
+        if frame_bias is None:
+            # Text-to-audio has one local embedding for all frames: its last row stands for the rest.
+            last_row = local_embed.shape[1] - 1
+            rows = torch.arange(length).clamp(max=last_row)
+        else:
+            row_bias = torch.cat((torch.zeros(1, memory.shape[0]), frame_bias), dim=1)
 
         embed = conditioning.global_embed + self.to_timestep_embed(self.timestep_features(t))
         modulation = transformer.global_cond_embedder(embed)[0]
         for index, layer in enumerate(transformer.layers):
             cross = conditioning.cross_k[index], conditioning.cross_v[index], key_bias
-            local = conditioning.local_embed[index].index_select(0, rows)
-            h = layer(h, modulation, rotary, cross, local)
+            local = local_embed[index] if frame_bias is not None else local_embed[index].index_select(0, rows)
+            h = layer(h, modulation, rotary, cross, local, row_bias)
 
         velocity: Tensor = transformer.project_out(h[:, memory.shape[0] :]).transpose(1, 2)
         postprocessed: Tensor = self.postprocess_conv(velocity)

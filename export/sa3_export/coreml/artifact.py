@@ -1,0 +1,64 @@
+"""A graph's Core ML package in a bundle: converted, proved, described for the manifest."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from sa3_edge import manifest as m
+from sa3_edge.bundle import sha256_of
+from sa3_export.coreml.contract import CoreMLOptions, PackagePlan, package_graph, plan_for
+from sa3_export.coreml.convert import Converted, convert
+from sa3_export.coreml.evaluator import Package
+from sa3_export.coreml.gate import prove
+from sa3_export.graphs import Graph, TensorSpec
+
+
+def export_coreml(
+    graph: Graph,
+    described: m.Graph,
+    folder: Path,
+    facts: Mapping[str, str],
+    options: CoreMLOptions,
+    tile_frames: int,
+) -> m.Artifact:
+    """Write `folder`/NAME.mlpackage and say what it is.
+
+    `described` is the graph's interface in the manifest; `facts` are stamped into the package. Raises
+    ExportRequestError for an unknown precision and ParityError if the saved package does not compute what the
+    graph's module computes.
+    """
+    packaged, plan = package_graph(graph), plan_for(graph, options, tile_frames)
+    converted = convert(packaged, plan, options.precision, folder / f"{graph.name}.mlpackage", facts)
+    artifact = describe_package(packaged, plan, options.precision, converted)
+    return msgspec.structs.replace(artifact, parity=prove(graph, described, artifact, Package(converted.path)))
+
+
+def describe_package(graph: Graph, plan: PackagePlan, precision: str, converted: Converted) -> m.Artifact:
+    """The manifest's entry for a saved package of `graph`, a `package_graph`; its parity is yet to be measured."""
+    return m.Artifact(
+        files=_files(converted.path.parent, converted.path),
+        precision=precision,
+        parity=[],
+        inputs=[_tensor(spec, converted.input_types) for spec in graph.inputs],
+        outputs=[_tensor(spec, converted.output_types) for spec in graph.outputs],
+        functions=_functions(graph, converted),
+        compute_units=plan.compute_units,
+    )
+
+
+def _functions(graph: Graph, converted: Converted) -> dict[str, dict[str, int]]:
+    return {name: graph.sizes(length) for name, length in converted.functions.items()}
+
+
+def _tensor(spec: TensorSpec, types: Mapping[str, str]) -> m.Tensor:
+    return m.Tensor(name=spec.name, dtype=types[spec.name], shape=list(spec.shape))  # type: ignore[arg-type]
+
+
+def _files(folder: Path, package: Path) -> list[m.File]:
+    """The package's files; its Manifest.json first, as hosts look for it."""
+    paths = sorted((path for path in package.rglob("*") if path.is_file()), key=lambda path: len(path.parts))
+    return [
+        m.File(path=path.relative_to(folder).as_posix(), sha256=sha256_of(path), bytes=path.stat().st_size)
+        for path in paths
+    ]

@@ -1,0 +1,173 @@
+"""Core ML: on a Mac, graphs run on the Neural Engine, the GPU or the CPU, as each is meant to."""
+
+import hashlib
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from sa3_edge.bundle import Bundle
+from sa3_edge.engines import EngineOptions, Tensors
+from sa3_edge.engines.fixed_lengths import FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
+from sa3_edge.errors import BundleError, EngineError, RequestError
+from sa3_edge.manifest import Artifact, ComputeUnits, Graph, GraphName, Tensor
+
+# What every step of a run is given again: cast and filled up once.
+_SHARED_BY_STEPS = frozenset({"cross_k", "cross_v", "global_embed", "local_embed", "key_bias"})
+_WITH_NEURAL_ENGINE = frozenset({"all", "cpu_and_ne"})
+
+
+class Predictor(Protocol):
+    """A loaded function of a model."""
+
+    def predict(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]: ...
+
+
+class Runtime(Protocol):
+    """What the engine asks of Core ML itself; all else here runs, and is tested, on any system."""
+
+    version: str
+
+    def compile(self, package: Path, destination: Path) -> None:
+        """Compile an .mlpackage to the .mlmodelc `destination`."""
+
+    def load(self, model: Path, function: str | None, units: ComputeUnits) -> Predictor:
+        """Load one function of a compiled model, None for a model that has but one."""
+
+
+class _MacRuntime:
+    """Core ML through coremltools."""
+
+    _ct: Any
+    version: str
+
+    def __init__(self) -> None:
+        if sys.platform != "darwin":
+            raise EngineError(f"Core ML runs on macOS only, this is {platform.system()}; use --engine onnxruntime")
+        try:
+            import coremltools
+        except ImportError as error:
+            raise EngineError(f'coremltools cannot be loaded ({error}); pip install "sa3-edge[coreml]"') from error
+        self._ct = coremltools
+        self.version = f"macOS {platform.mac_ver()[0]}, coremltools {coremltools.__version__}"
+
+    def compile(self, package: Path, destination: Path) -> None:
+        self._ct.models.utils.compile_model(str(package), str(destination))
+
+    def load(self, model: Path, function: str | None, units: ComputeUnits) -> Predictor:
+        compute_unit = self._ct.ComputeUnit[units.upper()]
+        loaded: Predictor = self._ct.models.CompiledMLModel(str(model), compute_unit, function_name=function)
+        return loaded
+
+
+class CoreMLSession:
+    """One graph: functions are loaded when a length first needs them, and kept."""
+
+    def __init__(
+        self, name: GraphName, graph: Graph, artifact: Artifact, units: ComputeUnits, load: Callable[[str], Predictor]
+    ):
+        self._name, self._graph, self._load = name, graph, load
+        self._inputs = artifact.inputs or graph.inputs
+        self._chooser = FunctionChooser(graph, artifact, prefer_fixed=units in _WITH_NEURAL_ENGINE)
+        self._loaded: dict[str, Predictor] = {}
+        self._filled: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}  # by input: what was given, filled up
+
+    def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        sizes = measure_axes(self._graph.inputs, inputs, self._name)
+        function, target = self._chooser.choose(sizes)
+        if function not in self._loaded:
+            self._loaded[function] = self._load(function)
+        filled = {}
+        for tensor in self._inputs:
+            given = inputs.get(tensor.name)
+            if given is None:  # the package's own mask: nothing that was given is masked
+                given = np.zeros(shape_of(tensor, sizes), np.float32)
+            filled[tensor.name] = self._fill(tensor, given, target)
+        try:
+            outputs = self._loaded[function].predict(filled)
+        except Exception as error:  # Core ML's errors arrive as RuntimeError and as others
+            raise EngineError(f"Core ML failed in {self._name} ({function}): {error}") from error
+        return {tensor.name: cut(tensor, np.asarray(outputs[tensor.name]), sizes) for tensor in self._graph.outputs}
+
+    def _fill(self, tensor: Tensor, given: NDArray[Any], target: Sizes) -> NDArray[Any]:
+        if tensor.name not in _SHARED_BY_STEPS:
+            return fill(tensor, given, target)
+        source, filled = self._filled.get(tensor.name, (None, None))
+        if source is not given or filled is None or filled.shape != shape_of(tensor, target):
+            filled = fill(tensor, given, target)
+            self._filled[tensor.name] = given, filled
+        return filled
+
+
+class CoreMLEngine:
+    """Runs a bundle's .mlpackage or .mlmodelc files."""
+
+    name = "coreml"
+    artifact = "coreml"
+
+    def __init__(self, options: EngineOptions, runtime: Runtime | None = None, cache: Path | None = None):
+        """`runtime` and `cache` stand in for Core ML and the user's cache folder where there is none."""
+        units = options.compute_units
+        if units is not None and units not in get_args(ComputeUnits):
+            raise RequestError(f"unknown compute units {units!r}; choose {' or '.join(get_args(ComputeUnits))}")
+        self._units = cast("ComputeUnits | None", units)
+        self._runtime: Runtime = runtime or _MacRuntime()
+        self._cache = cache or user_cache_path("sa3-edge") / "coreml"
+
+    def load(self, bundle: Bundle, graph: GraphName) -> CoreMLSession:
+        artifact = bundle.artifact(graph, self.artifact)
+        units = self._units or artifact.compute_units or "all"
+        model = self._compiled(bundle, artifact)
+
+        def load(function: str) -> Predictor:
+            try:
+                return self._runtime.load(model, function if artifact.functions else None, units)
+            except Exception as error:
+                raise EngineError(f"Core ML cannot load {graph} ({function}): {error}") from error
+
+        return CoreMLSession(graph, bundle.manifest.graphs[graph], artifact, units, load)
+
+    def describe(self) -> str:
+        return f"Core ML, {self._runtime.version}, compute units {self._units or 'as the bundle says'}"
+
+    def _compiled(self, bundle: Bundle, artifact: Artifact) -> Path:
+        """The compiled model of an artifact: the bundle's own, or one compiled once and kept.
+
+        The name in the cache is a hash of the package's hashes and of the system: each compiles its own way.
+        """
+        package = package_folder(bundle, artifact)
+        if package.suffix == ".mlmodelc":
+            return package
+        hashes = [self._runtime.version, *(f"{file.path} {file.sha256}" for file in artifact.files)]
+        destination = self._cache / f"{hashlib.sha256(chr(10).join(hashes).encode()).hexdigest()}.mlmodelc"
+        if destination.exists():
+            return destination
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._cache) as temporary:
+            made = Path(temporary) / destination.name
+            try:
+                self._runtime.compile(package, made)
+            except Exception as error:
+                raise EngineError(f"Core ML cannot compile {package}: {error}") from error
+            try:
+                made.rename(destination)
+            except OSError:
+                if not destination.exists():  # another process was first
+                    shutil.copytree(made, destination)
+        return destination
+
+
+def package_folder(bundle: Bundle, artifact: Artifact) -> Path:
+    """The .mlpackage or .mlmodelc folder that an artifact's first file lies in."""
+    path = bundle.resolve(artifact.files[0])
+    for folder in path.parents:
+        if folder.suffix in {".mlpackage", ".mlmodelc"}:
+            return folder
+    raise BundleError(f"{path} lies in no .mlpackage and no .mlmodelc")

@@ -1,0 +1,234 @@
+"""Saved Core ML packages, evaluated: what the reference computes, in every function, at every length."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import coremltools as ct
+import numpy as np
+import pytest
+from sa3_export import CoreMLOptions, export_bundle
+from sa3_export.checkpoint import Checkpoint
+from sa3_export.coreml.artifact import export_coreml
+from sa3_export.errors import ExportRequestError
+from sa3_export.export import describe
+from sa3_export.graphs import GRAPHS
+from sa3_export.parity import snr_db
+
+from sa3_edge import GenerationRequest, Pipeline
+from sa3_edge import manifest as m
+from sa3_edge.bundle import Bundle
+from sa3_edge.engines import EngineOptions, Session
+from sa3_edge.engines.coreml import CoreMLEngine
+from sa3_edge.manifest import decode_manifest
+from tests.conftest import Golden, RunCli, relative_error
+from tests.coreml import EvaluatedCoreML
+
+FIXED = (16, 128)  # the longest that these tests need: 5 s and the headroom are 118 frames
+
+
+@pytest.fixture(scope="module")
+def exact_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundles") / "coreml-fp32"
+    export_bundle(tiny_checkpoint, out, formats=["coreml"], coreml=CoreMLOptions("fp32", FIXED))
+    return out
+
+
+@pytest.fixture(scope="module")
+def half_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundles") / "both"
+    export_bundle(tiny_checkpoint, out, formats=["onnx", "coreml"], coreml=CoreMLOptions("fp16", FIXED))
+    return out
+
+
+def _engine(cache: Path, units: str | None = None) -> tuple[CoreMLEngine, EvaluatedCoreML]:
+    core_ml = EvaluatedCoreML()
+    return CoreMLEngine(EngineOptions(compute_units=units), core_ml, cache), core_ml
+
+
+def _session(bundle: Path, graph: m.GraphName, cache: Path) -> Session:
+    return _engine(cache)[0].load(Bundle.load(bundle), graph)
+
+
+@pytest.mark.parametrize("index", [0, 2, 3, 4])
+def test_text_encoder(exact_bundle: Path, half_bundle: Path, golden: Golden, index: int, tmp_path: Path) -> None:
+    ids = golden[f"prompt.{index}.ids"].astype(np.int64)[None]
+    expected = golden[f"prompt.{index}.embeds"][:, : ids.shape[1]]
+    for bundle, bar in ((exact_bundle, 80), (half_bundle, 45)):
+        hidden = _session(bundle, "text_encoder", tmp_path).run({"input_ids": ids})["hidden"]
+        assert hidden.dtype == np.float32
+        assert snr_db(hidden, expected) >= bar
+
+
+@pytest.mark.parametrize("frames", [2, 8, 20])
+def test_autoencoder(half_bundle: Path, golden: Golden, frames: int, tmp_path: Path) -> None:
+    """Also in an fp16 bundle the autoencoder is fp32; the goldens' audio was rounded to fp16 after computing."""
+    audio = _session(half_bundle, "decoder", tmp_path).run({"latents": golden[f"decoder.L{frames}.latents"]})["audio"]
+    assert relative_error(audio, golden[f"decoder.L{frames}.audio"]) < 1e-4
+    samples = golden[f"encoder.L{frames}.audio"].astype(np.float32)
+    latents = _session(half_bundle, "encoder", tmp_path).run({"audio": samples})["latents"]
+    assert snr_db(latents, golden[f"encoder.L{frames}.latents"]) >= 80
+
+
+@pytest.mark.parametrize("units", ["cpu_and_ne", "cpu_and_gpu"])
+@pytest.mark.parametrize("name", ["t2a_5s", "t2a_1.3s_4steps", "t2a_empty"])
+def test_a_whole_run(
+    exact_bundle: Path,
+    golden: Golden,
+    golden_arguments: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    units: str,
+) -> None:
+    """Text to audio through the Core ML graphs, on fixed functions with masked frames and on the dynamic one."""
+    core_ml = EvaluatedCoreML()
+    monkeypatch.setattr("sa3_edge.engines.coreml._MacRuntime", lambda: core_ml)
+    (run,) = [run for run in golden_arguments["runs"] if run["name"] == name]
+    request = GenerationRequest(run["prompt"], run["duration"], run["seed"], run.get("steps"))
+    made = Pipeline.load(exact_bundle, "coreml", compute_units=units).generate(request)
+    valid = made.latents.shape[-1]
+    assert relative_error(made.latents, golden[f"run.{name}.latents"][:, :, :valid]) < 0.01
+    if f"run.{name}.audio" in golden:
+        assert relative_error(made.audio, golden[f"run.{name}.audio"][0]) < 0.01
+    function = "frames_128" if units == "cpu_and_ne" else "main"
+    assert ("denoiser", function) in core_ml.functions_run
+
+
+def test_every_function_holds_the_bars(half_bundle: Path, exact_bundle: Path) -> None:
+    """The bars of the manifest's figures: 50 dB for a denoiser step in fp16, 45 dB for the text encoder."""
+    bars = {"denoiser": 50, "text_encoder": 45, "conditioner": 50, "decoder": 80, "encoder": 80}
+    for bundle, lowest in ((half_bundle, bars), (exact_bundle, dict.fromkeys(bars, 80))):
+        for name, graph in Bundle.load(bundle).manifest.graphs.items():
+            parity = graph.artifacts["coreml"].parity
+            assert min(figure.snr_db for figure in parity) >= lowest[name]
+    measured = {
+        figure.length for figure in Bundle.load(half_bundle).manifest.graphs["denoiser"].artifacts["coreml"].parity
+    }
+    # Each fixed function full, and with all but one frame more than the shorter one masked.
+    assert measured >= {1, 16, 17, 128, 1292}
+
+
+@pytest.mark.parametrize("frames", [1, 5, 16, 17])
+def test_masked_frames_change_nothing(exact_bundle: Path, frames: int, tmp_path: Path) -> None:
+    bundle = Bundle.load(exact_bundle)
+    rng = np.random.default_rng(0)
+    audio, text = bundle.manifest.audio, bundle.manifest.text
+    shared = _session(exact_bundle, "conditioner", tmp_path).run(
+        {
+            "hidden": rng.standard_normal((1, 3, text.hidden_size), np.float32),
+            "text_mask": np.ones((1, 3), np.float32),
+            "padding_scale": np.ones(1, np.float32),
+            "seconds": np.full(1, 5, np.float32),
+            "inpaint_mask": np.zeros((1, 1, frames), np.float32),
+            "inpaint_masked_input": rng.standard_normal((1, audio.latent_channels, frames), np.float32),
+        }
+    )
+    x = rng.standard_normal((1, audio.latent_channels, frames), np.float32)
+    velocities = []
+    for units in ("cpu_and_ne", "cpu_and_gpu"):
+        engine, _ = _engine(tmp_path, units)
+        velocities.append(engine.load(bundle, "denoiser").run({"x": x, "t": np.full(1, 0.63, np.float32), **shared}))
+    assert snr_db(velocities[0]["velocity"], velocities[1]["velocity"]) > 100
+
+
+def test_a_packagedescribes_itself(half_bundle: Path) -> None:
+    manifest = Bundle.load(half_bundle).manifest
+    denoiser = manifest.graphs["denoiser"].artifacts["coreml"]
+    assert denoiser.compute_units == "cpu_and_ne"
+    assert denoiser.functions["frames_16"] == {"frames": 16, "keys": 258, "rows": 24}
+    types = {tensor.name: tensor.dtype for tensor in denoiser.inputs}
+    assert (types["x"], types["t"], types["frame_bias"]) == ("float16", "float32", "float16")
+    assert manifest.graphs["text_encoder"].artifacts["coreml"].inputs[0].dtype == "int32"
+    assert manifest.graphs["decoder"].artifacts["coreml"].functions == {"frames_40": {"frames": 40, "samples": 163840}}
+
+    spec = ct.utils.load_spec(str(half_bundle / "denoiser.mlpackage"))
+    assert spec.specificationVersion == 9  # iOS 18, macOS 15
+    assert spec.description.metadata.license == manifest.model.licence
+    assert spec.description.metadata.shortDescription == manifest.graphs["denoiser"].description
+    assert spec.description.metadata.userDefined["made_with"].startswith("sa3-edge ")
+    functions = {function.name: function for function in spec.description.functions}
+    assert functions.keys() == {"main", "frames_16", "frames_128"}
+    x = functions["main"].input[0]
+    assert (x.name, x.shortDescription) == ("x", "(1, 16, frames)")
+    assert x.type.multiArrayType.shapeRange.sizeRanges[2].upperBound == manifest.audio.max_frames
+    assert list(functions["frames_128"].input[0].type.multiArrayType.shape) == [1, 16, 128]
+
+
+def test_functions_share_their_weights(half_bundle: Path, tiny_checkpoint: Path) -> None:
+    weights = half_bundle / "denoiser.mlpackage" / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
+    module = GRAPHS["denoiser"](Checkpoint(tiny_checkpoint)).module
+    used = [p for name, p in module.named_parameters() if not any(part in name for part in _CONDITIONERS_PART)]
+    once = 2 * sum(parameter.numel() for parameter in used)
+    # Three functions; each brings its own cut of the rotary tables.
+    assert once < weights.stat().st_size < 1.2 * once
+
+
+_CONDITIONERS_PART = ("to_kv", "k_norm.gamma", "to_local_embed", "to_cond_embed", "to_global_embed")
+
+
+@pytest.mark.parametrize(("precision", "share"), [("int8", 0.7), ("palettized6", 0.6)])
+def test_compressed_weights(
+    tiny_checkpoint: Path, half_bundle: Path, precision: str, share: float, tmp_path: Path
+) -> None:
+    graph = GRAPHS["conditioner"](Checkpoint(tiny_checkpoint))
+    artifact = export_coreml(graph, describe(graph), tmp_path, {}, CoreMLOptions(precision), 40)
+    assert artifact.precision == precision
+    assert len(artifact.parity) == 3
+    plain = Bundle.load(half_bundle).manifest.graphs["conditioner"].artifacts["coreml"]
+    assert sum(file.bytes for file in artifact.files) < share * sum(file.bytes for file in plain.files)
+    assert min(figure.snr_db for figure in artifact.parity) < min(figure.snr_db for figure in plain.parity)
+
+
+def test_unknown_choices_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(ExportRequestError, match="onnx, coreml"):
+        export_bundle(nowhere, tmp_path / "out", formats=["onnx", "tflite"])
+    with pytest.raises(ExportRequestError, match="palettized6"):
+        export_bundle(nowhere, tmp_path / "out", formats=["coreml"], coreml=CoreMLOptions("int4"))
+    with pytest.raises(ExportRequestError, match="name a format"):
+        export_bundle(nowhere, tmp_path / "out", formats=[])
+
+
+def test_the_command_line_names_what_it_does_not_know(run_cli: RunCli, tmp_path: Path) -> None:
+    code, _, err = run_cli("export", "--synthetic", "tiny", "--engine", "tflite", "--out", tmp_path / "out")
+    assert (code, "tflite" in err) == (2, True)
+    code, _, err = run_cli(
+        "export", "--synthetic", "tiny", "--engine", "coreml", "--precision", "fp8", "--out", tmp_path
+    )
+    assert (code, "fp8" in err) == (2, True)
+
+
+def test_verify_proves_a_finished_bundle(half_bundle: Path, run_cli: RunCli) -> None:
+    """Against the bundle's own ONNX graphs: what they compute was compared with PyTorch at export."""
+    code, out, err = run_cli("verify", half_bundle, "--json")
+    assert (code, err) == (0, "")
+    parity = json.loads(out)["parity"]
+    assert parity.keys() == Bundle.load(half_bundle).manifest.graphs.keys()
+    assert {16, 17, 128} <= {figure["length"] for figure in parity["denoiser"]}
+    assert min(figure["snr_db"] for figure in parity["denoiser"]) >= 50
+    assert min(figure["snr_db"] for figure in parity["decoder"]) >= 80
+
+
+def test_verify_refuses_a_changed_weight(half_bundle: Path, run_cli: RunCli, tmp_path: Path) -> None:
+    """One changed weight, in a bundle whose manifest vouches for the file."""
+    copy = tmp_path / "copy"
+    shutil.copytree(half_bundle, copy)
+    name = "text_encoder.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
+    content = (copy / name).read_bytes()
+    manifest = decode_manifest((copy / "manifest.json").read_bytes())
+    hashes = {file.path: file.sha256 for file in manifest.graphs["text_encoder"].artifacts["coreml"].files}
+    changed = bytearray(content)
+    changed[len(changed) // 2 + 1] ^= 0b0100_0000
+    (copy / name).write_bytes(changed)
+    edited = (copy / "manifest.json").read_text().replace(hashes[name], hashlib.sha256(changed).hexdigest())
+    (copy / "manifest.json").write_text(edited)
+    code, out, err = run_cli("verify", copy)
+    assert (code, out) == (1, "")
+    assert "text_encoder" in err
+
+
+def test_verify_needs_packages(tiny_bundle: Path, run_cli: RunCli) -> None:
+    code, _, err = run_cli("verify", tiny_bundle)
+    assert (code, "no Core ML packages" in err) == (2, True)
