@@ -450,6 +450,22 @@ def test_no_checkpoint_and_no_such_model(run_cli: RunCli, tmp_path: Path) -> Non
     assert_nothing_installed()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--engine", "onnx,abacus"), "unknown format 'abacus'"),
+        (("--engine", "coreml", "--precision", "int3"), "int3"),
+    ],
+)
+def test_a_format_that_cannot_be_made_is_refused_before_the_download(
+    hub: StandInHub, run_cli: RunCli, options: tuple[str, ...], said: str
+) -> None:
+    code, _, err = run_cli("pull", NAME, *options)
+    assert code == 2
+    assert said in err
+    assert hub.requests == []
+
+
 def test_two_pulls_at_once_do_not_mix(hub: StandInHub, run_cli: RunCli, exports: list[Path]) -> None:
     with pull._one_at_a_time():
         lines = error_lines(run_cli("pull", NAME))

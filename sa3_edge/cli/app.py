@@ -26,6 +26,10 @@ ComputeUnitsOption = Annotated[
     typer.Option("--compute-units", help="Where Core ML may run: all, cpu_and_ne, cpu_and_gpu or cpu_only."),
 ]
 EngineOption = Annotated[str, typer.Option("--engine", help="What runs the graphs.")]
+FormatsOption = Annotated[str, typer.Option("--engine", help="Formats to export, comma-separated: onnx, coreml.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="Of the Core ML packages: fp32, fp16, int8 or palettized6.")
+]
 
 _EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
 OutputOption = Annotated[
@@ -261,8 +265,8 @@ def export(
         str | None,
         typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="Formats to export, comma-separated: onnx, coreml.")] = "onnx",
-    precision: Annotated[str, typer.Option(help="Of the Core ML packages: fp32, fp16, int8 or palettized6.")] = "fp16",
+    engine: FormatsOption = "onnx",
+    precision: PrecisionOption = "fp16",
     lora: Annotated[
         list[str] | None,
         typer.Option(
@@ -289,6 +293,8 @@ def pull(
     source: Annotated[
         Path | None, typer.Option("--from", help="Start from a checkpoint's folder instead of downloading.")
     ] = None,
+    engine: FormatsOption = "onnx",
+    precision: PrecisionOption = "fp16",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Pull again what is installed already.")] = False,
     json: Json = False,
 ) -> None:
@@ -298,9 +304,10 @@ def pull(
 
     Example: sa3-edge pull small-music
     """
+    from sa3_edge.cli.export import FormatOptions
     from sa3_edge.cli.pull import run
 
-    run(model, source, overwrite, json)
+    run(model, source, FormatOptions(engine, precision), overwrite, json)
 
 
 @app.command("models")

@@ -14,6 +14,10 @@ class FormatOptions:
     engines: str
     precision: str
 
+    @property
+    def names(self) -> list[str]:
+        return [engine.strip() for engine in self.engines.split(",") if engine.strip()]
+
 
 def run(
     checkpoint: Path | None,
@@ -36,7 +40,6 @@ def run(
         raise Sa3Error(f'export needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
 
     adapters = [AdapterFile.parse(text) for text in lora]
-    names = [engine.strip() for engine in formats.engines.split(",") if engine.strip()]
     coreml = CoreMLOptions(formats.precision)
     with stage_bars({}, quiet=json) as progress:
         current = ""
@@ -53,13 +56,19 @@ def run(
                 name=name,
                 overwrite=overwrite,
                 adapters=adapters,
-                formats=names,
+                formats=formats.names,
                 coreml=coreml,
                 progress=one_bar,
             )
         else:
             made = export_synthetic(
-                synthetic or "", out, name=name, overwrite=overwrite, formats=names, coreml=coreml, progress=one_bar
+                synthetic or "",
+                out,
+                name=name,
+                overwrite=overwrite,
+                formats=formats.names,
+                coreml=coreml,
+                progress=one_bar,
             )
 
     artifacts = {

@@ -25,6 +25,11 @@ def report(model: store.InstalledModel) -> dict[str, object]:
     }
 
 
+def kinds(model: store.InstalledModel) -> str:
+    """What files there are, and how precise: "onnx fp32, coreml fp16"."""
+    return ", ".join(f"{kind} {precision}" for kind, precision in model.precisions.items())
+
+
 def show(json: bool) -> None:
     """List what is installed, whole or broken, and downloads that were not finished."""
     models, unfinished = store.list_models(), store.unfinished_downloads()
@@ -50,7 +55,6 @@ def show(json: bool) -> None:
 def _facts(model: store.InstalledModel) -> str:
     if model.problem or not model.model:
         return f"broken: {model.problem}; pull or export it again, or sa3-edge remove {model.name}"
-    kinds = ", ".join(f"{kind} {precision}" for kind, precision in model.precisions.items())
     notes = [f"{decimal(model.shared_bytes)} shared"] if model.shared_bytes else []
     notes += [f"with {adapter.file}" for adapter in model.model.adapters]
     if model.model.synthetic:
@@ -59,7 +63,7 @@ def _facts(model: store.InstalledModel) -> str:
         notes.append("part of sa3-edge")
     revision = model.model.revision
     short = revision[: revision.find(":") + 13]  # a commit, or sha256: and a hash
-    return f"{decimal(model.bytes):>9}  {kinds}  {short}" + (f"  ({', '.join(notes)})" if notes else "")
+    return f"{decimal(model.bytes):>9}  {kinds(model)}  {short}" + (f"  ({', '.join(notes)})" if notes else "")
 
 
 def remove(name: str, yes: bool, json: bool) -> None:
