@@ -26,6 +26,10 @@ type: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# Absolute times are this machine's; `--help` and benchmarks/conftest.py say what can be measured.
+bench: setup
+	$(BIN)/python -m pytest benchmarks --device cpu
+
 # The model behind `--model demo`: random weights, made anew when graphs or manifest change.
 demo-model: setup
 	$(BIN)/sa3-edge export --synthetic tiny --name demo --out sa3_edge/demo --overwrite

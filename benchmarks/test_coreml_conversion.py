@@ -23,6 +23,7 @@ from sa3_export.coreml.gate import EXACT_DB, as_stored, evaluated_session, minim
 from sa3_export.export import TILES, describe
 from sa3_export.graphs import GRAPHS
 from sa3_export.parity import measure_parity
+from sa3_export.precision import Bar
 from sa3_export.synthetic import write_synthetic_checkpoint
 
 FRAMES = 325
@@ -71,5 +72,5 @@ def test_the_published_sizes_convert(checkpoint: Checkpoint, tmp_path: Path) -> 
         (True, graph, minimum_db(graph, "fp16")),
     ):
         session = evaluated_session(package, "denoiser", describe(graph), artifact, units="cpu_and_ne", half=half)
-        (parity,) = measure_parity(reference, session.run, bar, (FRAMES,))
+        (parity,) = measure_parity(reference, session.run, Bar(bar), (FRAMES,))
         print("as it runs" if half else "its program alone", parity, flush=True)

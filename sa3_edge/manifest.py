@@ -38,10 +38,14 @@ class Tensor(_Struct, frozen=True):
 
 
 class Parity(_Struct, frozen=True):
-    """Signal-to-noise ratio against PyTorch at one length of the graph's leading axis, the worst output's."""
+    """Signal-to-noise ratio against PyTorch at one length of the graph's leading axis, the worst output's.
+
+    `psnr_db`, of audio only: how far the error lies below the loudest sample.
+    """
 
     length: int
     snr_db: float
+    psnr_db: float | None = None
 
 
 ComputeUnits = Literal["all", "cpu_and_ne", "cpu_and_gpu", "cpu_only"]

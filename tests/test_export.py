@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sa3_export import ParityError, export, export_bundle, export_synthetic
+from sa3_export import ParityError, export, export_bundle, export_synthetic, onnx_artifact
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.parity import BEST_SNR_DB, measure_parity, snr_db
 
@@ -39,7 +39,7 @@ def test_a_graph_that_differs_from_pytorch_is_refused_and_nothing_is_kept(
 
         return real(graph, wrong if graph.name == "denoiser" else run, minimum, lengths)
 
-    monkeypatch.setattr(export, "measure_parity", slightly_wrong)
+    monkeypatch.setattr(onnx_artifact, "measure_parity", slightly_wrong)
     with pytest.raises(ParityError, match=r"denoiser: velocity differs .* 60\.0 dB"):
         export_bundle(tiny_checkpoint, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
@@ -109,7 +109,7 @@ def test_a_base_model_carries_its_own_defaults(tiny_checkpoint: Path, tmp_path: 
     config["model"]["diffusion"]["diffusion_objective"] = "rectified_flow"
     (base / "model_config.json").write_text(json.dumps(config))
     model = Model(name="base", revision="", licence="", synthetic=False, adapters=[])
-    sampler = export._manifest(Checkpoint(base), {}, model, File(path="x", sha256="", bytes=0)).sampler
+    sampler = export._manifest(Checkpoint(base), {}, model, File(path="x", sha256="", bytes=0), ["onnx"]).sampler
     assert (sampler.objective, sampler.steps, sampler.guidance) == ("rectified_flow", 50, 7.0)
 
 

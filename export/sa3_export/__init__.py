@@ -2,7 +2,7 @@
 
 from sa3_export.coreml.contract import CoreMLOptions
 from sa3_export.errors import CheckpointError, ParityError
-from sa3_export.export import check_formats, export_bundle, export_synthetic
+from sa3_export.export import check_export, export_bundle, export_synthetic
 from sa3_export.lora import AdapterFile
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "CheckpointError",
     "CoreMLOptions",
     "ParityError",
-    "check_formats",
+    "check_export",
     "export_bundle",
     "export_synthetic",
 ]

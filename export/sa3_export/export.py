@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 
 import msgspec
-import onnxruntime as ort
 import torch
 
 from sa3_edge import manifest as m
@@ -18,18 +17,18 @@ from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.contract import CoreMLOptions, check_precision
 from sa3_export.errors import ExportRequestError
+from sa3_export.formats import check_formats
 from sa3_export.graphs import GRAPHS, Graph, TensorSpec
 from sa3_export.lora import AdapterFile
-from sa3_export.onnx_export import OPSET, export_onnx
-from sa3_export.parity import Arrays, measure_parity
+from sa3_export.onnx_artifact import export_onnx
+from sa3_export.onnx_export import OPSET
+from sa3_export.precision import DEFAULT_PRECISION, parse_precision
 from sa3_export.synthetic import SIZES, write_synthetic_checkpoint
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 _Exporter = Callable[[Graph, m.Graph, Path, Mapping[str, str]], m.Artifact]
 _SILENT: Progress = lambda what, done, total: None  # noqa: E731
 
-FORMATS = ("onnx", "coreml")
-MINIMUM_SNR_DB = 80.0  # in fp32
 PUBLISHED_LICENCE = "Stability AI Community License; text encoder: Gemma Terms of Use"
 SYNTHETIC_LICENCE = "MIT (random weights)"
 # One frame reaches less than 3 frames to each side (ARCHITECTURE: 1 to 2 and a patch); windows are 2 frames.
@@ -50,18 +49,20 @@ def export_bundle(
     synthetic: bool = False,
     adapters: Sequence[AdapterFile] = (),
     formats: Sequence[str] = ("onnx",),
+    precision: str = DEFAULT_PRECISION,
     coreml: CoreMLOptions | None = None,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export the checkpoint directory `checkpoint_path`, with `adapters` merged, to the bundle folder `out`.
 
-    `formats` names one or more of FORMATS; all share the manifest. `coreml` says how Core ML packages are made.
-    Each graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done;
-    until then, and after a failure, nothing is there (`overwrite` keeps the old bundle until then). Raises
-    CheckpointError for a checkpoint that cannot be computed, ParityError below 80 dB SNR (for lossy Core ML
-    packages, the bars of `sa3_export.coreml.gate`), RequestError if `out` is in the way or a format is unknown.
+    `formats` names one or more of FORMATS; all share the manifest. `precision` is that of the ONNX graphs, "fp32",
+    "int8" or "balanced", with exceptions: "int8,decoder=fp32"; `coreml` says how Core ML packages are made. Each
+    graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done; until
+    then, and after a failure, nothing is there (`overwrite` keeps the old bundle until then). Raises CheckpointError
+    for a checkpoint that cannot be computed, ParityError below 80 dB SNR (for lossy graphs below the bars of
+    `precision.py` and `coreml/gate.py`), RequestError for an unknown format or precision, or if `out` is in the way.
     """
-    export_formats = _exporters(formats, coreml)
+    exporters = _exporters(formats, precision, coreml)
     checkpoint = Checkpoint(checkpoint_path, adapters)
     guessed_name, revision = _identity(checkpoint_path)
     licence = SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE
@@ -76,7 +77,7 @@ def export_bundle(
                 "made_with": f"sa3-edge {metadata.version('sa3-edge')}",
                 "licence": licence,
             }
-            artifacts = {kind: make(graph, described, folder, facts) for kind, make in export_formats.items()}
+            artifacts = {kind: make(graph, described, folder, facts) for kind, make in exporters.items()}
             graphs[graph.name] = msgspec.structs.replace(described, artifacts=artifacts)
         progress("manifest", len(GRAPHS), len(GRAPHS))
         shutil.copyfile(checkpoint.tokenizer_file, folder / "tokenizer.json")
@@ -108,6 +109,7 @@ def export_synthetic(
     overwrite: bool = False,
     seed: int = 0,
     formats: Sequence[str] = ("onnx",),
+    precision: str = DEFAULT_PRECISION,
     coreml: CoreMLOptions | None = None,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
@@ -117,7 +119,7 @@ def export_synthetic(
     """
     if size not in SIZES:
         raise RequestError(f"unknown synthetic size {size!r}; choose {' or '.join(SIZES)}")
-    _exporters(formats, coreml)  # refuses an unknown one before gigabytes of random weights are written
+    _exporters(formats, precision, coreml)  # refuses an unknown one before gigabytes of random weights are written
     _check_free(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the bundle: it needs the same space, and /tmp may be small.
@@ -132,6 +134,7 @@ def export_synthetic(
             overwrite=overwrite,
             synthetic=True,
             formats=formats,
+            precision=precision,
             coreml=coreml,
             progress=progress,
         )
@@ -170,18 +173,19 @@ def _file(folder: Path, name: str) -> m.File:
     return m.File(path=name, sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
-def check_formats(formats: Sequence[str], coreml: CoreMLOptions | None = None) -> None:
-    """Raise ExportRequestError for formats that `export_bundle` could not make here, before any work."""
-    _exporters(formats, coreml)
+def check_export(formats: Sequence[str], precision: str, coreml: CoreMLOptions | None = None) -> None:
+    """Raise ExportRequestError for what `export_bundle` could not make here, before any work."""
+    _exporters(formats, precision, coreml)
 
 
-def _exporters(formats: Sequence[str], coreml: CoreMLOptions | None) -> dict[str, _Exporter]:
+def _exporters(formats: Sequence[str], precision: str, coreml: CoreMLOptions | None) -> dict[str, _Exporter]:
     """What makes a graph's artifact, by format, each able to run: better said now than after an hour."""
+    check_formats(formats)
     made: dict[str, _Exporter] = {}
     for kind in formats:
         match kind:
             case "onnx":
-                made[kind] = _onnx_artifact
+                made[kind] = partial(export_onnx, precisions=parse_precision(precision))
             case "coreml":
                 try:
                     from sa3_export.coreml.artifact import export_coreml
@@ -192,26 +196,7 @@ def _exporters(formats: Sequence[str], coreml: CoreMLOptions | None) -> dict[str
                 options = coreml or CoreMLOptions()
                 check_precision(options.precision)
                 made[kind] = partial(export_coreml, options=options, tile_frames=TILES.frames + 2 * TILES.overlap)
-            case _:
-                raise ExportRequestError(f"unknown format {kind!r}; choose one or more of {', '.join(FORMATS)}")
-    if not made:
-        raise ExportRequestError(f"name a format to export: {' or '.join(FORMATS)}")
     return made
-
-
-def _onnx_artifact(graph: Graph, described: m.Graph, folder: Path, facts: Mapping[str, str]) -> m.Artifact:
-    path = folder / f"{graph.name}.onnx"
-    export_onnx(graph, path, {key: facts[key] for key in ("sample_rate", "made_with")})
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-
-    def run(inputs: Arrays) -> Arrays:
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
-
-    parity = measure_parity(graph, run, MINIMUM_SNR_DB)
-    return m.Artifact(
-        files=[_file(folder, path.name), _file(folder, f"{path.name}.data")], precision="fp32", parity=parity
-    )
 
 
 def _tensor(spec: TensorSpec) -> m.Tensor:

@@ -22,18 +22,22 @@ Shape = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output. A string in the shape is an axis whose length may change from call to call."""
+    """One input or output. A string in the shape is an axis whose length may change from call to call.
+
+    `size`: about how large its values are, for examples; what int8 loses depends on it.
+    """
 
     name: str
     shape: Shape
     dtype: torch.dtype = torch.float32
+    size: float = 1.0
 
     def random(self, sizes: Mapping[str, int], generator: torch.Generator) -> Tensor:
-        """Unit normal values (or token ids) for concrete axis lengths."""
+        """Normal values of the usual size (or token ids) for concrete axis lengths."""
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in self.shape]
         if self.dtype == torch.int64:
             return torch.randint(4, 256, shape, generator=generator)
-        return torch.randn(shape, generator=generator)
+        return self.size * torch.randn(shape, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,8 @@ def _conditioning_specs(config: ModelConfig) -> tuple[TensorSpec, ...]:
     """What the conditioner hands to the denoiser."""
     dit = config.dit
     return (
-        TensorSpec("cross_k", (dit.depth, dit.num_heads, dit.head_dim, "keys")),
+        # Keys are normalised, then divided by sqrt(head_dim).
+        TensorSpec("cross_k", (dit.depth, dit.num_heads, dit.head_dim, "keys"), size=dit.head_dim**-0.5),
         TensorSpec("cross_v", (dit.depth, dit.num_heads, "keys", dit.head_dim)),
         TensorSpec("global_embed", (1, dit.embed_dim)),
         TensorSpec("local_embed", (dit.depth, "rows", dit.embed_dim)),

@@ -7,6 +7,7 @@ the file is loaded.
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
@@ -91,8 +92,8 @@ def _declare(values: list[ir.Value], specs: tuple[TensorSpec, ...]) -> None:
         value.shape = ir.Shape(spec.shape)
 
 
-def export_onnx(graph: Graph, path: Path, metadata: dict[str, str]) -> None:
-    """Write `path` and its weights, `path` + ".data", for any length of the graph's dynamic axes."""
+def trace_onnx(graph: Graph) -> ir.Model:
+    """The graph in ONNX's operators, for any length of its dynamic axes; it still carries the tracer's notes."""
     with use_kernels(OnnxKernels()), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's notes on its own internals
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -113,9 +114,14 @@ def export_onnx(graph: Graph, path: Path, metadata: dict[str, str]) -> None:
     onnxscript.optimizer.remove_unused_nodes(model)
     _declare(list(model.graph.inputs), graph.inputs)
     _declare(list(model.graph.outputs), graph.outputs)
-    _strip_traces(model)
     model.graph.name, model.doc_string = graph.name, graph.description
     model.producer_name = "sa3-edge"
+    return model
+
+
+def save_onnx(model: ir.Model, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write `path` and its weights, `path` + ".data", without the tracer's notes."""
+    _strip_traces(model)
     model.metadata_props.update(metadata)
     ir.save(model, path, external_data=f"{path.name}.data")
 

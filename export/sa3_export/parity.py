@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sa3_edge.manifest import Parity
 from sa3_export.errors import ParityError
 from sa3_export.graphs import Graph
+from sa3_export.precision import Bar
 
 Arrays = Mapping[str, NDArray[Any]]
 BEST_SNR_DB = 200.0  # what equal arrays count as: JSON has no infinity
@@ -28,12 +29,19 @@ def snr_db(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     return min(BEST_SNR_DB, 10 * math.log10(signal / noise)) if signal else -math.inf
 
 
+def psnr_db(actual: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Peak signal-to-noise ratio in dB: how far the error lies below the loudest sample."""
+    expected = expected.astype(np.float64)
+    crest = float(np.square(expected).max() / np.square(expected).mean())
+    return min(BEST_SNR_DB, snr_db(actual, expected) + 10 * math.log10(crest))
+
+
 def measure_parity(
-    graph: Graph, run: Callable[[Arrays], Arrays], minimum_db: float, lengths: tuple[int, ...] | None = None
+    graph: Graph, run: Callable[[Arrays], Arrays], bar: Bar, lengths: tuple[int, ...] | None = None
 ) -> list[Parity]:
     """Compare `run` with the graph's module on random inputs of each length; the worst output counts.
 
-    Raises ParityError below `minimum_db`.
+    Raises ParityError below the bar.
     """
     measured = []
     for length in lengths or graph.lengths:
@@ -52,10 +60,13 @@ def measure_parity(
             ((name, snr_db(actual[name], tensor.numpy())) for name, tensor in named.items()),
             key=lambda pair: pair[1],
         )
-        if ratio < minimum_db:
-            raise ParityError(
-                f"{graph.name}: {worst} differs from PyTorch at {graph.leading_axis} = {length}: "
-                f"{ratio:.1f} dB SNR, at least {minimum_db:g} dB are required; nothing was kept"
-            )
-        measured.append(Parity(length=length, snr_db=round(ratio, 1)))
+        peak_ratio = psnr_db(actual["audio"], named["audio"].numpy()) if "audio" in named else None
+        for kind, value, minimum in (("SNR", ratio, bar.snr_db), ("PSNR", peak_ratio, bar.psnr_db)):
+            if value is not None and minimum is not None and value < minimum:
+                raise ParityError(
+                    f"{graph.name}: {worst} differs from PyTorch at {graph.leading_axis} = {length}: "
+                    f"{value:.1f} dB {kind}, at least {minimum:g} dB are required; nothing was kept"
+                )
+        peak_ratio = None if peak_ratio is None else round(peak_ratio, 1)
+        measured.append(Parity(length=length, snr_db=round(ratio, 1), psnr_db=peak_ratio))
     return measured

@@ -28,7 +28,12 @@ ComputeUnitsOption = Annotated[
 EngineOption = Annotated[str, typer.Option("--engine", help="What runs the graphs.")]
 FormatsOption = Annotated[str, typer.Option("--engine", help="Formats to export, comma-separated: onnx, coreml.")]
 PrecisionOption = Annotated[
-    str, typer.Option("--precision", help="Of the Core ML packages: fp32, fp16, int8 or palettized6.")
+    str | None,
+    typer.Option(
+        "--precision",
+        help="ONNX: fp32 (default), int8 or balanced (int8 codec), exceptions after it (int8,decoder=fp32). "
+        "Core ML: fp16 (default), fp32, int8 or palettized6. Of two formats, each takes it that has it.",
+    ),
 ]
 
 _EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
@@ -266,7 +271,6 @@ def export(
         typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny."),
     ] = None,
     engine: FormatsOption = "onnx",
-    precision: PrecisionOption = "fp16",
     lora: Annotated[
         list[str] | None,
         typer.Option(
@@ -276,15 +280,16 @@ def export(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    precision: PrecisionOption = None,
     json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle of graphs. Needs the extra: pip install "sa3-edge\\[export]".
 
     Example: sa3-edge export stable-audio-3-small-music --out small-music
     """
-    from sa3_edge.cli.export import FormatOptions, run
+    from sa3_edge.cli.export import ExportOptions, run
 
-    run(checkpoint, out, synthetic, FormatOptions(engine, precision), lora or [], name, overwrite, json)
+    run(ExportOptions(checkpoint, synthetic, out, engine, precision, lora or [], name, overwrite), json)
 
 
 @app.command()
@@ -294,7 +299,7 @@ def pull(
         Path | None, typer.Option("--from", help="Start from a checkpoint's folder instead of downloading.")
     ] = None,
     engine: FormatsOption = "onnx",
-    precision: PrecisionOption = "fp16",
+    precision: PrecisionOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Pull again what is installed already.")] = False,
     json: Json = False,
 ) -> None:
@@ -304,10 +309,9 @@ def pull(
 
     Example: sa3-edge pull small-music
     """
-    from sa3_edge.cli.export import FormatOptions
     from sa3_edge.cli.pull import run
 
-    run(model, source, FormatOptions(engine, precision), overwrite, json)
+    run(model, source, engine, precision, overwrite, json)
 
 
 @app.command("models")

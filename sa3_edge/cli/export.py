@@ -1,6 +1,7 @@
 """`sa3-edge export`."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sa3_edge.cli.display import print_json, stage_bars
@@ -8,68 +9,48 @@ from sa3_edge.errors import RequestError, Sa3Error
 
 
 @dataclass(frozen=True)
-class FormatOptions:
-    """`engines`: formats, comma-separated; `precision` of the Core ML packages."""
+class ExportOptions:
+    """What is exported, and how. `engines`: formats, comma-separated; `precision` None is each format's own."""
 
+    checkpoint: Path | None
+    synthetic: str | None
+    out: Path
     engines: str
-    precision: str
+    precision: str | None
+    lora: list[str]
+    name: str | None
+    overwrite: bool
 
-    @property
-    def names(self) -> list[str]:
-        return [engine.strip() for engine in self.engines.split(",") if engine.strip()]
 
-
-def run(
-    checkpoint: Path | None,
-    out: Path,
-    synthetic: str | None,
-    formats: FormatOptions,
-    lora: list[str],
-    name: str | None,
-    overwrite: bool,
-    json: bool,
-) -> None:
+def run(options: ExportOptions, json: bool) -> None:
     """Export, say what was made and how exact it is."""
-    if (checkpoint is None) == (synthetic is None):
+    if (options.checkpoint is None) == (options.synthetic is None):
         raise RequestError("name a checkpoint's folder, or --synthetic small or tiny")
-    if synthetic is not None and lora:
+    if options.synthetic is not None and options.lora:
         raise RequestError("--lora needs a checkpoint: random weights have nothing to adapt")
     try:
-        from sa3_export import AdapterFile, CoreMLOptions, export_bundle, export_synthetic
+        from sa3_export import AdapterFile, export_bundle, export_synthetic
+        from sa3_export.formats import split_precision
     except ModuleNotFoundError as error:
         raise Sa3Error(f'export needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
 
-    adapters = [AdapterFile.parse(text) for text in lora]
-    coreml = CoreMLOptions(formats.precision)
+    if options.checkpoint is not None:
+        adapters = [AdapterFile.parse(text) for text in options.lora]
+        export = partial(export_bundle, options.checkpoint, adapters=adapters)
+    else:
+        export = partial(export_synthetic, options.synthetic or "")
+    formats = [engine.strip() for engine in options.engines.split(",") if engine.strip()]
+    precision, coreml = split_precision(options.precision, formats)
     with stage_bars({}, quiet=json) as progress:
-        current = ""
-
-        def one_bar(what: str, done: int, total: int) -> None:
-            nonlocal current
-            current = what
-            progress("Exporting", done, total)
-
-        if checkpoint is not None:
-            made = export_bundle(
-                checkpoint,
-                out,
-                name=name,
-                overwrite=overwrite,
-                adapters=adapters,
-                formats=formats.names,
-                coreml=coreml,
-                progress=one_bar,
-            )
-        else:
-            made = export_synthetic(
-                synthetic or "",
-                out,
-                name=name,
-                overwrite=overwrite,
-                formats=formats.names,
-                coreml=coreml,
-                progress=one_bar,
-            )
+        made = export(
+            options.out,
+            name=options.name,
+            overwrite=options.overwrite,
+            formats=formats,
+            precision=precision,
+            coreml=coreml,
+            progress=lambda what, done, total: progress("Exporting", done, total),
+        )
 
     artifacts = {
         f"{graph_name}.{kind}": artifact
@@ -79,11 +60,13 @@ def run(
     if json:
         sizes = {key: sum(file.bytes for file in artifact.files) for key, artifact in artifacts.items()}
         worst = {key: min(parity.snr_db for parity in artifact.parity) for key, artifact in artifacts.items()}
+        precisions = {key: artifact.precision for key, artifact in artifacts.items()}
         print_json(
             {
-                "bundle": str(out),
+                "bundle": str(options.out),
                 "model": made.model.name,
                 "bytes": sizes,
+                "precision": precisions,
                 "snr_db": worst,
                 "synthetic": made.model.synthetic,
                 "unknown_config_keys": made.unknown_config_keys,
@@ -96,4 +79,4 @@ def run(
         megabytes = sum(file.bytes for file in artifact.files) / 1e6
         parity = ", ".join(f"{parity.snr_db:.0f} dB at {parity.length}" for parity in artifact.parity)
         print(f"{key:20} {artifact.precision}  {megabytes:8.1f} MB  {parity}")
-    print(f"{out}  {made.model.name}" + ("  (random weights: makes noise)" if made.model.synthetic else ""))
+    print(f"{options.out}  {made.model.name}" + ("  (random weights: makes noise)" if made.model.synthetic else ""))

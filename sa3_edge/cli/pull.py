@@ -5,21 +5,22 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from sa3_edge.cli.display import byte_bar, print_json, stage_bars
-from sa3_edge.cli.export import FormatOptions
 from sa3_edge.cli.models import kinds, report
 from sa3_edge.errors import Sa3Error
 from sa3_edge.pull import BUNDLE_RATIO, pull
 
 
-def run(name: str, source: Path | None, formats: FormatOptions, overwrite: bool, json: bool) -> None:
-    """Download, export and install; say what is there now."""
+def run(name: str, source: Path | None, engines: str, precision: str | None, overwrite: bool, json: bool) -> None:
+    """Download, export and install; say what is there now. `engines` and `precision` are those of the export."""
     try:  # before gigabytes are fetched that could not be used
         import huggingface_hub  # noqa: F401
-        from sa3_export import CoreMLOptions, check_formats, export_bundle
+        from sa3_export import check_export, export_bundle
+        from sa3_export.formats import split_precision
     except ModuleNotFoundError as error:
         raise Sa3Error(f'pull needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
-    coreml = CoreMLOptions(formats.precision)
-    check_formats(formats.names, coreml)
+    formats = [engine.strip() for engine in engines.split(",") if engine.strip()]
+    onnx, coreml = split_precision(precision, formats)
+    check_export(formats, onnx, coreml)
 
     def export(checkpoint: Path, out: Path) -> None:
         with stage_bars({}, quiet=json) as progress:
@@ -27,7 +28,8 @@ def run(name: str, source: Path | None, formats: FormatOptions, overwrite: bool,
                 checkpoint,
                 out,
                 name=name,
-                formats=formats.names,
+                formats=formats,
+                precision=onnx,
                 coreml=coreml,
                 progress=lambda what, done, total: progress("Exporting", done, total),
             )
@@ -38,7 +40,7 @@ def run(name: str, source: Path | None, formats: FormatOptions, overwrite: bool,
             export,
             source=source,
             overwrite=overwrite,
-            bundle_ratio=BUNDLE_RATIO * len(formats.names),
+            bundle_ratio=BUNDLE_RATIO * len(formats),
             progress=on_bytes,
         )
     model = pulled.model

@@ -49,6 +49,8 @@ class Engine(Protocol):
 ENGINES = {
     "onnxruntime": "sa3_edge.engines.onnxruntime:OnnxRuntimeEngine",
     "coreml": "sa3_edge.engines.coreml:CoreMLEngine",
+    "openvino": "sa3_edge.engines.openvino:OpenVinoEngine",
+    "openvino-bf16": "sa3_edge.engines.openvino:OpenVinoBf16Engine",
 }
 DEFAULT_ENGINE = "onnxruntime"
 

@@ -14,6 +14,11 @@ try:
 except ImportError as error:  # a broken install is told apart from a missing one by the message
     raise EngineError(f"onnxruntime cannot be loaded ({error}); pip install onnxruntime") from error
 
+# Kernels want weights in their own layout, which costs a copy of them at load. A graph that runs once in a clip is done
+# sooner without (text encoder: 0.2 s in place of 0.7 s), and its weights stay mapped from the file: only pages in
+# use are in memory, shared between processes.
+_RUN_ONCE: frozenset[GraphName] = frozenset({"text_encoder", "conditioner"})
+
 
 class OnnxRuntimeSession:
     """One ONNX graph, ready to run."""
@@ -41,15 +46,19 @@ class OnnxRuntimeEngine:
     def load(self, bundle: Bundle, graph: GraphName) -> OnnxRuntimeSession:
         path = bundle.resolve(bundle.artifact(graph, self.artifact).files[0])
         try:
-            session = ort.InferenceSession(path, self._session_options(), providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(path, self._session_options(graph), providers=["CPUExecutionProvider"])
         except Exception as error:
             raise EngineError(f"onnxruntime cannot load {path}: {error}") from error
         return OnnxRuntimeSession(session, graph)
 
-    def _session_options(self) -> Any:
+    def _session_options(self, graph: GraphName) -> Any:
         options = ort.SessionOptions()
         if self._options.threads is not None:
             options.intra_op_num_threads = self._options.threads
+        if graph in _RUN_ONCE:
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        # Plans for memory hold for one shape; ours change from clip to clip, and the decoder peaks lower without.
+        options.enable_mem_pattern = False
         options.log_severity_level = 3  # errors only; they come as exceptions
         return options
 

@@ -23,6 +23,7 @@ from sa3_export.coreml.evaluator import Package
 from sa3_export.errors import EvaluationError, ParityError
 from sa3_export.graphs import Graph
 from sa3_export.parity import measure_parity
+from sa3_export.precision import Bar
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -95,9 +96,9 @@ def _measure(
     for units, lengths in _lengths(graph, artifact):
         if structure and artifact.precision in {"fp32", "fp16"}:
             exact = evaluated_session(package, graph.name, described, artifact, units=units, half=False)
-            measure_parity(as_stored(graph, artifact), exact.run, EXACT_DB, lengths)
+            measure_parity(as_stored(graph, artifact), exact.run, Bar(EXACT_DB), lengths)
         session = evaluated_session(package, graph.name, described, artifact, units=units, half=True)
-        parity += measure_parity(graph, session.run, minimum_db(graph, artifact.precision), lengths)
+        parity += measure_parity(graph, session.run, Bar(minimum_db(graph, artifact.precision)), lengths)
         _check_finite(graph, session, lengths)
     return sorted(parity, key=lambda measured: (measured.length, measured.snr_db))
 

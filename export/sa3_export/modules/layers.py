@@ -108,7 +108,9 @@ class ExpoFourierFeatures(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (B,) -> (B, dim)
-        angles = x[:, None] * self.frequencies * (2 * math.pi)
+        # x >= 0: the relu changes nothing. It keeps runtimes from multiplying the two constants first, whose other
+        # rounding costs 40 dB at 10000 Hz.
+        angles = torch.relu(x[:, None] * self.frequencies) * (2 * math.pi)
         return torch.cat((angles.cos(), angles.sin()), dim=-1)
 
 

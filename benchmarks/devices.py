@@ -1,0 +1,68 @@
+"""What is measured on which kind of machine, and what this machine is."""
+
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from sa3_edge.cli.doctor import _cores, _instruction_sets
+
+
+@dataclass(frozen=True)
+class Device:
+    """A `--device`: its engines and precisions, and published times for 120 s of audio by engine, in seconds."""
+
+    engines: tuple[str, ...]
+    precisions: tuple[str, ...]
+    targets: dict[str, float]
+
+
+DEVICES = {
+    "cpu": Device(("onnxruntime",), ("fp32", "int8"), {}),
+    "x86": Device(("onnxruntime", "openvino", "openvino-bf16"), ("fp32", "int8"), {}),
+    # Published by the model's authors for an Apple M4 (README of Stability-AI/stable-audio-3).
+    "m4": Device(("onnxruntime", "coreml"), ("fp32",), {"onnxruntime": 5.9, "coreml": 3.0}),
+}
+
+
+def processor() -> str:
+    """The processor's own name."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    if sys.platform == "darwin":
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def why_not(device: str) -> str | None:
+    """Why this machine cannot stand for `device`; None if it can."""
+    if device == "m4" and not processor().startswith("Apple M4"):
+        return f"NOT MEASURED: --device m4 needs an Apple M4, this is {processor()}; its targets were not checked"
+    if device == "x86" and platform.machine().lower() not in {"x86_64", "amd64"}:
+        return f"NOT MEASURED: --device x86 needs an x86-64 processor, this is {platform.machine()}"
+    return None
+
+
+def describe_machine() -> dict[str, object]:
+    """What a figure depends on besides the code."""
+    packages = ("sa3-edge", "onnxruntime", "openvino", "torch", "numpy")
+    return {
+        "processor": processor(),
+        "cores": _cores(),
+        "instruction_sets": _instruction_sets(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in packages},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

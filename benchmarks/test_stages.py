@@ -1,0 +1,166 @@
+"""Each stage by each engine, and by PyTorch eager in the same run."""
+
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measure import Results, timed
+from benchmarks.torch_reference import IDS, TorchModels
+from sa3_edge.bundle import Bundle
+from sa3_edge.engines import EngineOptions, create_engine
+from sa3_edge.engines import Session as EngineSession
+from sa3_edge.errors import EngineError
+from sa3_edge.lengths import plan_lengths
+from sa3_edge.manifest import GraphName
+from sa3_edge.tiling import decode_tiles
+
+_T = 0.63  # any time of the schedule
+_GEMM = 2048
+
+
+def _load(bundle: Bundle, engine: str, graph: GraphName, threads: int) -> EngineSession:
+    try:
+        return create_engine(engine, EngineOptions(threads=threads)).load(bundle, graph)
+    except EngineError as error:
+        pytest.skip(f"{engine} is not available: {error}")
+
+
+def _lengths(models: TorchModels, seconds: float) -> tuple[int, int]:
+    """Valid and allocated frames of a clip."""
+    config = models.checkpoint.config
+    rate, frame = config.sample_rate, config.samples_per_frame
+    valid = -(-int(seconds * rate) // frame) + int(6.0 * rate / frame)
+    allocated = -(-int((seconds + 6.0) * rate) // frame)
+    allocated += allocated % 2
+    return min(valid, config.max_frames), min(allocated, config.max_frames)
+
+
+def _conditioning(bundle: Bundle, seconds: float) -> dict[str, NDArray[Any]]:
+    engine = create_engine("onnxruntime", EngineOptions())
+    hidden = engine.load(bundle, "text_encoder").run({"input_ids": IDS.numpy()})["hidden"]
+    return engine.load(bundle, "conditioner").run(_conditioner_inputs(bundle, hidden, seconds))
+
+
+def _conditioner_inputs(bundle: Bundle, hidden: NDArray[Any], seconds: float) -> dict[str, NDArray[Any]]:
+    channels = bundle.manifest.audio.latent_channels
+    return {
+        "hidden": hidden,
+        "text_mask": np.ones(hidden.shape[:2], np.float32),
+        "padding_scale": np.ones(1, np.float32),
+        "seconds": np.array([seconds], np.float32),
+        "inpaint_mask": np.zeros((1, 1, 1), np.float32),
+        "inpaint_masked_input": np.zeros((1, channels, 1), np.float32),
+    }
+
+
+def test_gemm_peak(results: Results, rounds: int, threads: int) -> None:
+    """What the machine can multiply in fp32, by the same library that runs the graphs: the roof of the roofline."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.random.default_rng(0).standard_normal((_GEMM, _GEMM), np.float32)
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "gemm",
+        [value("x", TensorProto.FLOAT, weight.shape)],
+        [value("y", TensorProto.FLOAT, weight.shape)],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    times = timed(lambda: session.run(None, {"x": weight}), 3 * rounds)
+    results.add("gemm", "onnxruntime", "fp32", 0, times, gflops=2 * _GEMM**3 / times[0] / 1e9)
+
+
+@pytest.mark.parametrize("graph", ["text_encoder", "conditioner", "denoiser", "decoder"])
+def test_load(
+    results: Results, bundle: Bundle, engine: str, precision: str, threads: int, rounds: int, graph: GraphName
+) -> None:
+    _load(bundle, engine, graph, threads)  # what an engine keeps for the next start is made here
+    times = timed(lambda: _load(bundle, engine, graph, threads), rounds, warm_up=False)
+    results.add(f"load {graph}", engine, precision, 0, times)
+
+
+def test_text_and_conditioner(
+    results: Results, bundle: Bundle, engine: str, precision: str, threads: int, rounds: int
+) -> None:
+    session = _load(bundle, engine, "text_encoder", threads)
+    ids = IDS.numpy()
+    results.add("text", engine, precision, 0, timed(lambda: session.run({"input_ids": ids}), rounds))
+    inputs = _conditioner_inputs(bundle, session.run({"input_ids": ids})["hidden"], 30.0)
+    conditioner = _load(bundle, engine, "conditioner", threads)
+    results.add("conditioner", engine, precision, 0, timed(lambda: conditioner.run(inputs), rounds))
+
+
+def test_text_pytorch(results: Results, torch_models: TorchModels, rounds: int) -> None:
+    with torch.no_grad():
+        results.add("text", "pytorch-reference", "fp32", 0, timed(torch_models.text, rounds))
+
+
+@pytest.mark.parametrize("how", ["reference", "modules"])
+def test_step_pytorch(results: Results, torch_models: TorchModels, seconds: float, rounds: int, how: str) -> None:
+    valid, allocated = _lengths(torch_models, seconds)
+    frames = allocated if how == "reference" else valid
+    x, t = torch.randn(1, torch_models.channels, frames), torch.tensor([_T])
+    with torch.no_grad():
+        make = torch_models.step_reference if how == "reference" else torch_models.step_modules
+        step = make(torch_models.text(), seconds, frames)
+        with FlopCounterMode(display=False) as counter:
+            step(x, t)
+        times = timed(lambda: step(x, t), rounds, warm_up=False)
+    flop = counter.get_total_flops()
+    results.add("step", f"pytorch-{how}", "fp32", seconds, times, gflop=flop / 1e9)
+
+
+def test_step(
+    results: Results, bundle: Bundle, engine: str, precision: str, threads: int, seconds: float, rounds: int
+) -> None:
+    lengths = plan_lengths(seconds, bundle.manifest.sampler.headroom_seconds, bundle.manifest)
+    session = _load(bundle, engine, "denoiser", threads)
+    x = np.random.default_rng(0).standard_normal(
+        (1, bundle.manifest.audio.latent_channels, lengths.valid), dtype=np.float32
+    )
+    inputs = {"x": x, "t": np.array([_T], np.float32), **_conditioning(bundle, seconds)}
+    times = timed(lambda: session.run(inputs), rounds)
+    more = {}
+    work = [row for row in results.rows if row.key == f"step pytorch-modules fp32 {seconds:g}"]
+    peak = [row for row in results.rows if row.stage == "gemm"]
+    if work and peak:
+        rate = work[0].more["gflop"] / times[0]
+        more = {"gflops": rate, "percent_of_fp32_peak": 100 * rate / peak[0].more["gflops"]}
+    results.add("step", engine, precision, seconds, times, **more)
+
+
+def test_decode_pytorch(results: Results, torch_models: TorchModels, seconds: float, rounds: int) -> None:
+    _, allocated = _lengths(torch_models, seconds)
+    latents = torch.randn(1, torch_models.channels, allocated)
+    with torch.no_grad():
+        times = timed(lambda: torch_models.autoencoder.decode(latents), rounds)
+    results.add("decode", "pytorch-reference", "fp32", seconds, times)
+
+
+def test_decode(
+    results: Results, bundle: Bundle, engine: str, precision: str, threads: int, seconds: float, rounds: int
+) -> None:
+    manifest = bundle.manifest
+    lengths = plan_lengths(seconds, manifest.sampler.headroom_seconds, manifest)
+    session = _load(bundle, engine, "decoder", threads)
+    shape = (1, manifest.audio.latent_channels, lengths.valid)
+    latents = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    frame = manifest.audio.samples_per_frame
+
+    def decode() -> None:
+        wanted = -(-lengths.samples // frame)
+        for _ in decode_tiles(
+            lambda tile: session.run({"latents": tile})["audio"], latents, wanted, manifest.tiles, frame
+        ):
+            pass
+
+    results.add("decode", engine, precision, seconds, timed(decode, rounds))

@@ -1,0 +1,54 @@
+"""A graph's ONNX file in a bundle: traced, proved, quantized and proved again, described for the manifest."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnxruntime as ort
+
+from sa3_edge import manifest as m
+from sa3_edge.bundle import sha256_of
+from sa3_export.graphs import Graph
+from sa3_export.onnx_export import save_onnx, trace_onnx
+from sa3_export.parity import Arrays, measure_parity
+from sa3_export.precision import Bar, Precision, bar_of
+from sa3_export.quantize import block_linears, quantize
+
+
+def export_onnx(
+    graph: Graph,
+    described: m.Graph,
+    folder: Path,
+    facts: Mapping[str, str],
+    precisions: Mapping[m.GraphName, Precision],
+) -> m.Artifact:
+    """Write `folder`/NAME.onnx and say what it is.
+
+    `described` is the graph's interface in the manifest, which an ONNX graph takes as it is; `facts` are stamped into
+    the file. Raises ParityError if the saved graph does not compute what its module computes.
+    """
+    path, precision = folder / f"{graph.name}.onnx", precisions[graph.name]
+    model = trace_onnx(graph)
+    linears = block_linears(model)
+    save_onnx(model, path, facts)
+    parity = _check(graph, path, bar_of(graph.name, "fp32"))
+    if precision == "int8":
+        # Only a graph that is right in fp32 is quantized: the error of int8 would hide a fault.
+        quantize(model, linears)
+        save_onnx(model, path, facts)
+        parity = _check(graph, path, bar_of(graph.name, precision))
+    files = [_file(path), _file(path.with_name(f"{path.name}.data"))]
+    return m.Artifact(files=files, precision=precision, parity=parity)
+
+
+def _check(graph: Graph, path: Path, bar: Bar) -> list[m.Parity]:
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(inputs: Arrays) -> Arrays:
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    return measure_parity(graph, run, bar)
+
+
+def _file(path: Path) -> m.File:
+    return m.File(path=path.name, sha256=sha256_of(path), bytes=path.stat().st_size)

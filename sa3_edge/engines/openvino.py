@@ -1,0 +1,151 @@
+"""OpenVINO on the CPU, for Intel and AMD: reads the same ONNX graphs, and uses bf16 and int8 matrix units.
+
+`openvino` computes in fp32 and is as exact as the default engine. `openvino-bf16` multiplies in bf16, for processors
+that have it: another, still plausible piece for the same seed.
+"""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from sa3_edge.bundle import Bundle
+from sa3_edge.engines import EngineOptions, Tensors
+from sa3_edge.errors import EngineError
+from sa3_edge.manifest import Artifact, GraphName
+
+try:
+    import openvino as ov
+    from openvino import opset13 as ops
+    from openvino.frontend.onnx import ConversionExtension
+except ModuleNotFoundError as error:
+    raise EngineError(f'{error.name} is not installed; pip install "sa3-edge[openvino]"') from error
+except ImportError as error:
+    raise EngineError(f"openvino cannot be loaded ({error}); reinstall it") from error
+
+# Activations of int8 layers are quantized in groups of this many values of a row. 256 divides every width of the
+# published model; a group that does not divide a layer's width would leave the layer in fp32.
+_ACTIVATION_GROUP = 256
+_LEVELS = 127.0
+
+
+def _keep_activation(node: Any) -> list[Any]:
+    """DynamicQuantizeLinear -> the activation itself, a scale and a zero point; see `_compressed_product`."""
+    return [node.get_input(0), ops.constant(np.float32(_LEVELS)).output(0), ops.constant(np.uint8(0)).output(0)]
+
+
+def _compressed_product(node: Any) -> list[Any]:
+    """MatMulInteger -> a product with compressed weights, OpenVINO's own form of a dynamically quantized layer.
+
+    OpenVINO would spell the integer product out in fp32. It recognises weights that are an int8 constant times a
+    scale, and then quantizes each row of the activation itself. The layer's own scales are multiplied to the result,
+    so the scale here is arbitrary; 1 would be optimized away, so it is 1/127 and the activation's "scale" 127.
+    """
+    weight = ops.multiply(ops.convert(node.get_input(1), np.float32), ops.constant(np.float32(1 / _LEVELS)))
+    return [ops.matmul(node.get_input(0), weight, False, False).output(0)]
+
+
+# The text encoder's table is bf16, which OpenVINO (2026.4) reads back wrong from a compiled blob.
+_NEVER_CACHED: frozenset[GraphName] = frozenset({"text_encoder"})
+_FEATURES = "fourier_features"
+
+
+def _split_features(model: Any) -> tuple[Any | None, Any]:
+    """Cut the Fourier features of time or duration out of a model -> (model of the features or None, the rest).
+
+    Their angles reach 60000 radians: in bf16 nothing is left of them, and OpenVINO has no precision by node.
+    """
+    waves = [node for node in model.get_ordered_ops() if node.get_type_name() in {"Cos", "Sin"}]
+    if not waves:
+        return None, model
+    (joined,) = {reader.get_node() for wave in waves for reader in wave.output(0).get_target_inputs()}
+    source = waves[0]
+    while source.get_type_name() != "Parameter":
+        operands = (port.get_source_output().get_node() for port in source.inputs())
+        source = next(operand for operand in operands if operand.get_type_name() != "Constant")
+    features = ops.parameter(joined.output(0).get_partial_shape(), np.float32)
+    features.output(0).get_tensor().set_names({_FEATURES})
+    for reader in list(joined.output(0).get_target_inputs()):
+        reader.replace_source_output(features.output(0))
+    others = [parameter for parameter in model.get_parameters() if parameter != source]
+    joined.output(0).get_tensor().set_names({_FEATURES})
+    return ov.Model([joined.output(0)], [source]), ov.Model(model.get_results(), [*others, features])
+
+
+class OpenVinoSession:
+    """One compiled graph; `features` are computed before it, from some of its inputs."""
+
+    def __init__(self, graph: GraphName, compiled: Any, features: Any | None = None):
+        self._graph = graph
+        self._requests = [each.create_infer_request() for each in (features, compiled) if each is not None]
+
+    def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        known, results = dict(inputs), {}
+        try:
+            for request in self._requests:
+                accepted = {port.any_name for port in request.model_inputs}
+                results = request.infer({name: known[name] for name in accepted})
+                known = {**inputs, **{port.any_name: results[port] for port in request.model_outputs}}
+            return {port.any_name: results[port] for port in self._requests[-1].model_outputs}
+        except Exception as error:  # openvino raises RuntimeError, and what pybind makes of others
+            raise EngineError(f"openvino failed in {self._graph}: {error}") from error
+
+
+class OpenVinoEngine:
+    """Compiles a bundle's ONNX graphs for the CPU, once: compiled graphs stay in the user's cache folder."""
+
+    name = "openvino"
+    artifact = "onnx"
+    precision = "f32"  # OpenVINO's own default is bf16 wherever the processor has it
+
+    def __init__(self, options: EngineOptions):
+        self._options = options
+        self._core = ov.Core()
+        self._core.add_extension(ConversionExtension("DynamicQuantizeLinear", _keep_activation))
+        self._core.add_extension(ConversionExtension("MatMulInteger", _compressed_product))
+
+    def load(self, bundle: Bundle, graph: GraphName) -> OpenVinoSession:
+        artifact = bundle.artifact(graph, self.artifact)
+        path = bundle.resolve(artifact.files[0])
+        try:
+            return self._compile(graph, str(path), self._properties(graph, artifact))
+        except Exception as error:
+            raise EngineError(f"openvino cannot load {path}: {error}") from error
+
+    def _compile(self, graph: GraphName, path: str, properties: dict[str, Any]) -> OpenVinoSession:
+        # By path, a graph in the cache is not even read.
+        return OpenVinoSession(graph, self._core.compile_model(path, "CPU", properties))
+
+    def _properties(self, graph: GraphName, artifact: Artifact) -> dict[str, Any]:
+        properties: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERFORMANCE_HINT": "LATENCY",  # one request at a time, all cores
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _ACTIVATION_GROUP,
+        }
+        if graph not in _NEVER_CACHED:
+            # OpenVINO's key is the path and time of the .onnx file; ours adds the weights, which lie beside it.
+            weights = hashlib.sha256("".join(file.sha256 for file in artifact.files).encode()).hexdigest()
+            properties["CACHE_DIR"] = str(user_cache_path("sa3-edge") / "openvino" / weights[:16])
+        if self._options.threads is not None:
+            properties["INFERENCE_NUM_THREADS"] = self._options.threads
+        return properties
+
+    def describe(self) -> str:
+        return f"openvino {ov.__version__.split('-')[0]} on the CPU, {self.precision}"
+
+
+class OpenVinoBf16Engine(OpenVinoEngine):
+    """Products in bf16, Fourier features in fp32."""
+
+    name = "openvino-bf16"
+    precision = "bf16"
+
+    def _compile(self, graph: GraphName, path: str, properties: dict[str, Any]) -> OpenVinoSession:
+        features, rest = _split_features(self._core.read_model(path))
+        compiled = self._core.compile_model(rest, "CPU", properties)
+        if features is None:
+            return OpenVinoSession(graph, compiled)
+        exact = {**properties, "INFERENCE_PRECISION_HINT": "f32"}
+        return OpenVinoSession(graph, compiled, self._core.compile_model(features, "CPU", exact))

@@ -1,0 +1,55 @@
+"""What is concluded from benchmark figures; the figures themselves are taken by `pytest benchmarks/`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import devices, report
+from benchmarks.measure import Results, run_process
+
+ROOT = Path(__file__).parents[1]
+MACHINE = {"processor": "Imagined", "packages": {"onnxruntime": "1", "openvino": None}}
+
+
+def _run(ours: float, theirs: float = 10.0) -> Results:
+    results = Results({"device": "cpu", "machine": MACHINE, "threads": 2})
+    results.add("step", "pytorch-reference", "fp32", 5, (theirs, 0.1, 3))
+    results.add("step", "onnxruntime", "int8", 5, (ours, 0.1, 3))
+    return results
+
+
+def test_regressions_are_judged_by_the_ratio_to_pytorch_not_by_time(tmp_path: Path) -> None:
+    _run(2.0).save(tmp_path / "baseline.json")
+    baseline = Results.load(tmp_path / "baseline.json")
+    assert _run(2.0).regressions(baseline, 0.15) == []
+    assert _run(4.0, theirs=20.0).regressions(baseline, 0.15) == []  # a slower machine, the same ratio
+    assert _run(2.5).regressions(baseline, 0.15) == ["step onnxruntime int8 5: 4.00x PyTorch, was 5.00x"]
+
+
+def test_the_table_is_made_from_the_figures() -> None:
+    made = report.report(_run(2.0), "run.json")
+    assert "| denoiser step | onnxruntime | int8 | 2.00 s, 5.0x |" in made
+    assert "| denoiser step | pytorch-reference | fp32 | 10.00 s |" in made
+    assert "Imagined, 2 threads" in made
+
+
+@pytest.mark.skipif(devices.why_not("m4") is None, reason="this is an Apple M4")
+def test_targets_of_another_machine_are_never_passed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "benchmarks", "--device", "m4", "-p", "no:cacheprovider"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "NOT MEASURED: --device m4 needs an Apple M4" in done.stdout
+    assert " passed" not in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX resource usage")
+def test_a_process_is_charged_for_its_own_memory_only() -> None:
+    held = bytearray(300_000_000)  # of this process
+    small = run_process([sys.executable, "-c", "print('done')"])
+    large = run_process([sys.executable, "-c", "x = bytearray(200_000_000)"])
+    assert small.stdout == "done\n"
+    assert small.peak_memory_mb < 100 < large.peak_memory_mb < 300 < len(held) / 1e6 + 1

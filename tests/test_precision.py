@@ -1,0 +1,139 @@
+"""int8 is only where it was asked for, measured, and near enough to PyTorch to be kept."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from sa3_export import ParityError, export_bundle, precision
+from sa3_export.parity import psnr_db
+from sa3_export.precision import INT8_BARS, Bar, parse_precision
+from sa3_export.quantize import quantize_weight
+
+from sa3_edge import GenerationRequest, Pipeline
+from sa3_edge.errors import RequestError
+from sa3_edge.manifest import Manifest, decode_manifest
+from tests.conftest import RunCli, relative_error
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundles") / "int8"
+    export_bundle(tiny_checkpoint, out, precision="int8")
+    return out
+
+
+@pytest.fixture(scope="module")
+def int8_manifest(int8_bundle: Path) -> Manifest:
+    return decode_manifest((int8_bundle / "manifest.json").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("text", "int8"),
+    [
+        ("fp32", set()),
+        ("int8", {"text_encoder", "denoiser", "decoder", "encoder"}),
+        ("balanced", {"decoder", "encoder"}),
+        ("int8,decoder=fp32", {"text_encoder", "denoiser", "encoder"}),
+        ("fp32, decoder=int8, encoder=int8", {"decoder", "encoder"}),
+    ],
+)
+def test_a_preset_and_exceptions_to_it(text: str, int8: set[str]) -> None:
+    chosen = parse_precision(text)
+    assert {name for name, chosen_precision in chosen.items() if chosen_precision == "int8"} == int8
+    assert len(chosen) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("int4", "unknown precision 'int4'; choose fp32 or int8 or balanced"),
+        ("int8,vocoder=fp32", "unknown graph 'vocoder'"),
+        ("int8,decoder=fp8", "unknown precision 'fp8' of decoder; choose fp32 or int8"),
+        ("fp32,conditioner=int8", "conditioner is exported in fp32 only"),
+    ],
+)
+def test_an_unknown_precision_is_refused_before_any_work(
+    run_cli: RunCli, tmp_path: Path, tiny_checkpoint: Path, text: str, said: str
+) -> None:
+    code, _, err = run_cli("export", tiny_checkpoint, "--out", tmp_path / "bundle", "--precision", text)
+    assert code == 2
+    assert said in " ".join(err.split())
+    with pytest.raises(RequestError):
+        export_bundle(tiny_checkpoint, tmp_path / "bundle", precision=text)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_manifest_states_each_graphs_precision_and_measured_error(int8_manifest: Manifest) -> None:
+    for name, graph in int8_manifest.graphs.items():
+        artifact = graph.artifacts["onnx"]
+        assert artifact.precision == ("int8" if name in INT8_BARS else "fp32")
+        for figure in artifact.parity:
+            assert (figure.psnr_db is not None) == (name == "decoder")
+            if name in INT8_BARS:
+                bar = INT8_BARS[name]
+                assert bar.snr_db <= figure.snr_db < 80
+                assert figure.psnr_db is None or bar.psnr_db is None or figure.psnr_db >= bar.psnr_db
+            else:
+                assert figure.snr_db >= 80
+
+
+def test_below_its_bar_an_int8_graph_is_refused_and_nothing_is_kept(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(precision.INT8_BARS, "decoder", Bar(snr_db=10.0, psnr_db=150.0))
+    with pytest.raises(ParityError, match=r"decoder: audio .* dB PSNR, at least 150 dB"):
+        export_bundle(tiny_checkpoint, tmp_path / "bundle", precision="fp32,decoder=int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", sorted(INT8_BARS))
+def test_the_linear_layers_of_the_blocks_are_int8_and_nothing_else(
+    int8_bundle: Path, tiny_bundle: Path, name: str
+) -> None:
+    exact, quantized = (onnx.load(folder / f"{name}.onnx") for folder in (tiny_bundle, int8_bundle))
+    before, after = (Counter(node.op_type for node in model.graph.node) for model in (exact, quantized))
+    weights = {tensor.name: tensor for tensor in quantized.graph.initializer}
+    products = [node for node in quantized.graph.node if node.op_type == "MatMulInteger"]
+    assert products
+    assert before["MatMul"] == after["MatMul"] + len(products)
+    for fp32_only in ("MultiHeadAttention", "RMSNormalization", "Softmax", "Conv", "Gemm", "Tanh"):
+        assert before[fp32_only] == after[fp32_only]
+    assert all(weights[node.input[1]].data_type == onnx.TensorProto.INT8 for node in products)
+    # The first and the last projection stay as they are: they are products of fp32 weights still.
+    unchanged = [n for n in quantized.graph.node if n.op_type == "MatMul" and n.input[1] in weights]
+    assert len(unchanged) == {"text_encoder": 0, "denoiser": 2, "decoder": 1, "encoder": 1}[name]
+    # Layers that read the same activation quantize it once.
+    assert after["DynamicQuantizeLinear"] < len(products)
+    size_before, size_after = ((folder / f"{name}.onnx.data").stat().st_size for folder in (tiny_bundle, int8_bundle))
+    assert size_after < 0.65 * size_before
+
+
+def test_the_text_encoders_table_stays_bf16(int8_bundle: Path) -> None:
+    model = onnx.load(int8_bundle / "text_encoder.onnx")
+    (table,) = [tensor for tensor in model.graph.initializer if "embed_tokens" in tensor.name]
+    assert table.data_type == onnx.TensorProto.BFLOAT16
+
+
+def test_weights_are_rounded_to_the_nearest_level() -> None:
+    weight = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
+    weight[:, 3] = 0  # a channel without weights has no scale of its own
+    levels, scales = quantize_weight(weight)
+    assert levels.dtype == np.int8
+    assert np.abs(levels).max() == 127
+    assert np.abs(levels * scales - weight).max() <= scales.max() / 2 + 1e-7
+    assert scales[3] == 1
+
+
+def test_psnr_is_measured_from_the_loudest_sample() -> None:
+    signal = np.array([0.0, 0.0, 0.0, 2.0])
+    assert psnr_db(signal + 0.02, signal) == pytest.approx(40.0)
+
+
+def test_int8_makes_the_same_audio_from_the_same_latents(int8_bundle: Path, tiny_bundle: Path) -> None:
+    """The codec in int8 is inaudible; the denoiser's first step stays near."""
+    request = GenerationRequest("lofi piano", 2.0, seed=3, steps=1)
+    exact, quantized = (Pipeline.load(path).generate(request) for path in (tiny_bundle, int8_bundle))
+    assert relative_error(quantized.latents, exact.latents) < 10 ** (-20 / 20)
+    assert np.isfinite(quantized.audio).all()
