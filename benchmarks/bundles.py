@@ -4,14 +4,14 @@ import hashlib
 import shutil
 from pathlib import Path
 
-import sa3_export
 import torch
 from platformdirs import user_cache_path
-from sa3_export import export_bundle
-from sa3_export.synthetic import write_synthetic_checkpoint
 
 import sa3_edge
+import sa3_export
 from sa3_edge.manifest import FILE_NAME
+from sa3_export import export_bundle
+from sa3_export.synthetic import write_synthetic_checkpoint
 
 
 def _exporter() -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.artifact import describe_package
 from sa3_export.coreml.contract import CoreMLOptions, package_graph, plan_for

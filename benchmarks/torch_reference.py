@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.modules.dit import Conditioning, DiffusionTransformer
-from torch import Tensor
 
 IDS = torch.tensor([[10, 20, 30, 40, 50, 60, 70]])  # a short prompt
 

@@ -13,6 +13,8 @@ import pytest
 import torch
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 - its usual name
 from coremltools.converters.mil.mil import types
+
+from sa3_edge import manifest as m
 from sa3_export import CoreMLOptions, ParityError
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.artifact import export_coreml
@@ -24,8 +26,9 @@ from sa3_export.errors import EvaluationError
 from sa3_export.export import describe
 from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.ops import TorchKernels
+from tests.coreml import one_thread
 
-from sa3_edge import manifest as m
+__all__ = ["one_thread"]  # a fixture, used by every test here
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"

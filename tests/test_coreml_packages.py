@@ -9,13 +9,6 @@ from typing import Any
 import coremltools as ct
 import numpy as np
 import pytest
-from sa3_export import CoreMLOptions, export_bundle
-from sa3_export.checkpoint import Checkpoint
-from sa3_export.coreml.artifact import export_coreml
-from sa3_export.errors import ExportRequestError
-from sa3_export.export import describe
-from sa3_export.graphs import GRAPHS
-from sa3_export.parity import snr_db
 
 from sa3_edge import GenerationRequest, Pipeline
 from sa3_edge import manifest as m
@@ -23,8 +16,17 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Session
 from sa3_edge.engines.coreml import CoreMLEngine
 from sa3_edge.manifest import decode_manifest
+from sa3_export import CoreMLOptions, export_bundle
+from sa3_export.checkpoint import Checkpoint
+from sa3_export.coreml.artifact import export_coreml
+from sa3_export.errors import ExportRequestError
+from sa3_export.export import describe
+from sa3_export.graphs import GRAPHS
+from sa3_export.parity import snr_db
 from tests.conftest import Golden, RunCli, relative_error
-from tests.coreml import EvaluatedCoreML
+from tests.coreml import EvaluatedCoreML, one_thread
+
+__all__ = ["one_thread"]  # a fixture, used by every test here
 
 FIXED = (16, 128)  # the longest that these tests need: 5 s and the headroom are 118 frames
 

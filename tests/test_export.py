@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sa3_export import ParityError, export, export_bundle, export_synthetic, onnx_artifact
-from sa3_export.checkpoint import Checkpoint
-from sa3_export.parity import BEST_SNR_DB, measure_parity, snr_db
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.errors import RequestError
 from sa3_edge.manifest import File, Manifest, Model
+from sa3_export import ParityError, export, export_bundle, export_synthetic, onnx_artifact
+from sa3_export.checkpoint import Checkpoint
+from sa3_export.parity import BEST_SNR_DB, measure_parity, snr_db
 from tests.conftest import RunCli
 
 

@@ -13,15 +13,15 @@ import onnxruntime as ort
 import pytest
 import torch
 import torch.nn.functional as F
-from sa3_export import AdapterFile, CheckpointError
-from sa3_export.checkpoint import Checkpoint
-from sa3_export.graphs import GRAPHS
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sa3_edge.bundle import Bundle, sha256_of
 from sa3_edge.errors import RequestError
+from sa3_export import AdapterFile, CheckpointError
+from sa3_export.checkpoint import Checkpoint
+from sa3_export.graphs import GRAPHS
 from tests.conftest import RunCli
 
 SECONDS = "conditioners.seconds_total.embedder.embedding.1"

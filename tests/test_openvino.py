@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sa3_export import export_bundle
 
 from sa3_edge import GenerationRequest, Pipeline
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, create_engine
 from sa3_edge.errors import EngineError
+from sa3_export import export_bundle
 from tests.conftest import Golden, RunCli, relative_error
 
 pytest.importorskip("openvino", reason='openvino is not installed: pip install "sa3-edge[openvino]"')

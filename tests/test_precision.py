@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from sa3_export import ParityError, export_bundle, precision
-from sa3_export.parity import psnr_db
-from sa3_export.precision import INT8_BARS, Bar, parse_precision
-from sa3_export.quantize import quantize_weight
 
 from sa3_edge import GenerationRequest, Pipeline
 from sa3_edge.errors import RequestError
 from sa3_edge.manifest import Manifest, decode_manifest
+from sa3_export import ParityError, export_bundle, precision
+from sa3_export.formats import split_precision
+from sa3_export.parity import psnr_db
+from sa3_export.precision import INT8_BARS, Bar, parse_precision
+from sa3_export.quantize import quantize_weight
 from tests.conftest import RunCli, relative_error
 
 
@@ -48,7 +49,7 @@ def test_a_preset_and_exceptions_to_it(text: str, int8: set[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("int4", "unknown precision 'int4'; choose fp32 or int8 or balanced"),
+        ("int4", "unknown precision 'int4'; choose for onnx: fp32, int8, balanced"),
         ("int8,vocoder=fp32", "unknown graph 'vocoder'"),
         ("int8,decoder=fp8", "unknown precision 'fp8' of decoder; choose fp32 or int8"),
         ("fp32,conditioner=int8", "conditioner is exported in fp32 only"),
@@ -137,3 +138,23 @@ def test_int8_makes_the_same_audio_from_the_same_latents(int8_bundle: Path, tiny
     exact, quantized = (Pipeline.load(path).generate(request) for path in (tiny_bundle, int8_bundle))
     assert relative_error(quantized.latents, exact.latents) < 10 ** (-20 / 20)
     assert np.isfinite(quantized.audio).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "formats", "onnx", "coreml"),
+    [
+        (None, ("onnx", "coreml"), "fp32", "fp16"),
+        ("int8", ("onnx", "coreml"), "int8", "int8"),
+        ("balanced", ("onnx", "coreml"), "balanced", "fp16"),
+        ("palettized6", ("onnx", "coreml"), "fp32", "palettized6"),
+        ("int8,decoder=fp32", ("onnx",), "int8,decoder=fp32", "fp16"),
+    ],
+)
+def test_one_word_for_two_formats(text: str | None, formats: tuple[str, ...], onnx: str, coreml: str) -> None:
+    chosen, options = split_precision(text, formats)
+    assert (chosen, options.precision) == (onnx, coreml)
+
+
+def test_a_precision_that_no_exported_format_has_is_refused() -> None:
+    with pytest.raises(RequestError, match="unknown precision 'fp16'; choose for onnx"):
+        split_precision("fp16", ["onnx"])
