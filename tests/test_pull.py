@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sa3_export
-from sa3_export import export
-from sa3_export.graphs import GRAPHS
 
+import sa3_export
 from sa3_edge import download, pull, store
 from sa3_edge.bundle import Bundle
 from sa3_edge.manifest import decode_manifest, encode_manifest
 from sa3_edge.models import PUBLISHED, data_folder, installed_models, models_folder
+from sa3_export import export
+from sa3_export.graphs import GRAPHS
 from tests.conftest import RunCli
 from tests.hub import StandInHub
 

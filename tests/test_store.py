@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sa3_export
-from sa3_export import export
-from sa3_export.graphs import GRAPHS
 from safetensors.numpy import load_file, save_file
 
+import sa3_export
 from sa3_edge import store
 from sa3_edge.bundle import Bundle
 from sa3_edge.models import data_folder, installed_models, models_folder
+from sa3_export import export
+from sa3_export.graphs import GRAPHS
 from tests.conftest import RunCli
 
 DENOISER = "denoiser.onnx.data"

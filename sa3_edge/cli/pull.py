@@ -14,6 +14,7 @@ def run(name: str, source: Path | None, engines: str, precision: str | None, ove
     """Download, export and install; say what is there now. `engines` and `precision` are those of the export."""
     try:  # before gigabytes are fetched that could not be used
         import huggingface_hub  # noqa: F401
+
         from sa3_export import check_export, export_bundle
         from sa3_export.formats import split_precision
     except ModuleNotFoundError as error:
