@@ -19,3 +19,7 @@ class BundleError(RequestError):
 
 class EngineError(Sa3Error):
     """An inference engine is missing or could not run a graph. Exit code 1."""
+
+
+class DownloadError(Sa3Error):
+    """A model could not be fetched or stored; what was downloaded is kept for the next try. Exit code 1."""

@@ -9,11 +9,23 @@ from sa3_edge.manifest import FILE_NAME
 
 DEMO = "demo"
 DEFAULT = "small-music"
+# What `pull` fetches, by the name it installs. The base models are what the others were distilled from.
+PUBLISHED = {
+    "small-music": "stabilityai/stable-audio-3-small-music",
+    "small-sfx": "stabilityai/stable-audio-3-small-sfx",
+    "small-music-base": "stabilityai/stable-audio-3-small-music-base",
+    "small-sfx-base": "stabilityai/stable-audio-3-small-sfx-base",
+}
+
+
+def data_folder() -> Path:
+    """The platform's data directory of sa3-edge."""
+    return user_data_path("sa3-edge", appauthor=False)
 
 
 def models_folder() -> Path:
     """Where bundles are installed: one folder a model, in the platform's data directory."""
-    return user_data_path("sa3-edge", appauthor=False) / "models"
+    return data_folder() / "models"
 
 
 def installed_models() -> dict[str, Path]:
@@ -31,12 +43,22 @@ def resolve_model(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
-    if name_or_path == DEFAULT:
-        raise RequestError(
-            f"the model {DEFAULT} is not installed. Download its checkpoint, then:\n"
-            f"  sa3-edge export CHECKPOINT_FOLDER --out {models_folder() / DEFAULT}\n"
-            f"To hear that all works, without a download: --model {DEMO} (untrained, makes noise)"
+    raise RequestError(_not_installed(name_or_path, sorted(installed.keys() - {DEMO})))
+
+
+def _not_installed(name: str, installed: list[str]) -> str:
+    if name not in PUBLISHED:
+        return f"no model is called {name!r} and no bundle lies there; installed: {', '.join([*installed, DEMO])}"
+    # The default is never another model than the documented one because of what happens to be installed: the same
+    # command would make other music on another machine.
+    if installed:
+        return (
+            f"the model {name} is not installed. To get it:\n"
+            f"  sa3-edge pull {name}\n"
+            f"Installed: {', '.join(f'--model {other}' for other in [*installed, DEMO])}"
         )
-    raise RequestError(
-        f"no model is called {name_or_path!r} and no bundle lies there; installed: {', '.join(sorted(installed))}"
+    return (
+        f"the model {name} is not installed. To get it:\n"
+        f"  sa3-edge pull {name}\n"
+        f"To hear that all works, without a download: --model {DEMO} (untrained, makes noise)"
     )

@@ -152,13 +152,6 @@ def test_bad_requests_say_why_and_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_model_the_way_to_one_is_said(run_cli: RunCli) -> None:
-    code, _, err = run_cli("generate", "lofi piano", "--seconds", "90")
-    assert code == 2
-    assert "sa3-edge export" in err
-    assert "--model demo" in err
-
-
 def test_a_bundle_with_a_missing_file_is_an_error(run_cli: RunCli, tmp_path: Path) -> None:
     code, _, err = run_cli("generate", "x", "--model", tmp_path)
     assert code == 2

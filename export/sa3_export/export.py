@@ -173,6 +173,11 @@ def _file(folder: Path, name: str) -> m.File:
     return m.File(path=name, sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
+def check_export(formats: Sequence[str], precision: str, coreml: CoreMLOptions | None = None) -> None:
+    """Raise ExportRequestError for what `export_bundle` could not make here, before any work."""
+    _exporters(formats, precision, coreml)
+
+
 def _exporters(formats: Sequence[str], precision: str, coreml: CoreMLOptions | None) -> dict[str, _Exporter]:
     """What makes a graph's artifact, by format, each able to run: better said now than after an hour."""
     check_formats(formats)

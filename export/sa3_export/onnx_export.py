@@ -65,6 +65,9 @@ class OnnxKernels:
         )
         return split_heads(rotated, head_dim)
 
+    def rounded_here(self, x: Tensor) -> Tensor:
+        return torch.relu(x)  # OpenVINO multiplies constants across anything less
+
 
 def _dynamic_axes(graph: Graph) -> dict[str, dict[int, object]]:
     """torch.export's description of the axes whose length may change."""

@@ -24,6 +24,8 @@ class Kernels(Protocol):
 
     def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor: ...
 
+    def rounded_here(self, x: Tensor) -> Tensor: ...
+
 
 class TorchKernels:
     """Plain PyTorch: the definition that every other target is measured against."""
@@ -40,6 +42,9 @@ class TorchKernels:
         cos, sin = cos[:, None, :], sin[:, None, :]  # (S, 1, half), the same for every head
         first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
         return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
+
+    def rounded_here(self, x: Tensor) -> Tensor:
+        return x
 
 
 _kernels: ContextVar[Kernels] = ContextVar("kernels", default=TorchKernels())  # noqa: B039 - stateless
@@ -69,3 +74,9 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding, half split, of the first `2 * cos.shape[-1]` of D. x (B, S, H, D), cos (S, R/2)."""
     return _kernels.get().rotary(x, cos, sin)
+
+
+def rounded_here(x: Tensor) -> Tensor:
+    """x >= 0 as it is. A target that would merge constant factors before and after it, and so round another
+    product, is kept from it."""
+    return _kernels.get().rounded_here(x)

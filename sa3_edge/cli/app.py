@@ -26,6 +26,15 @@ ComputeUnitsOption = Annotated[
     typer.Option("--compute-units", help="Where Core ML may run: all, cpu_and_ne, cpu_and_gpu or cpu_only."),
 ]
 EngineOption = Annotated[str, typer.Option("--engine", help="What runs the graphs.")]
+FormatsOption = Annotated[str, typer.Option("--engine", help="Formats to export, comma-separated: onnx, coreml.")]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        help="ONNX: fp32 (default), int8 or balanced (int8 codec), exceptions after it (int8,decoder=fp32). "
+        "Core ML: fp16 (default), fp32, int8 or palettized6. Of two formats, each takes it that has it.",
+    ),
+]
 
 _EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
 OutputOption = Annotated[
@@ -261,7 +270,7 @@ def export(
         str | None,
         typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="Formats to export, comma-separated: onnx, coreml.")] = "onnx",
+    engine: FormatsOption = "onnx",
     lora: Annotated[
         list[str] | None,
         typer.Option(
@@ -271,13 +280,7 @@ def export(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="ONNX: fp32 (default), int8 or balanced (int8 codec), exceptions after it (int8,decoder=fp32). "
-            "Core ML: fp16 (default), fp32, int8 or palettized6. Of two formats, each takes it that has it."
-        ),
-    ] = None,
+    precision: PrecisionOption = None,
     json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle of graphs. Needs the extra: pip install "sa3-edge\\[export]".
@@ -287,6 +290,48 @@ def export(
     from sa3_edge.cli.export import ExportOptions, run
 
     run(ExportOptions(checkpoint, synthetic, out, engine, precision, lora or [], name, overwrite), json)
+
+
+@app.command()
+def pull(
+    model: Annotated[str, typer.Argument(help=f"A published model: {', '.join(models.PUBLISHED)}.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Start from a checkpoint's folder instead of downloading.")
+    ] = None,
+    engine: FormatsOption = "onnx",
+    precision: PrecisionOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Pull again what is installed already.")] = False,
+    json: Json = False,
+) -> None:
+    """Download a published model, export it for this machine and install it.
+
+    A cut download goes on at the next pull. Needs the extra: pip install "sa3-edge\\[export]".
+
+    Example: sa3-edge pull small-music
+    """
+    from sa3_edge.cli.pull import run
+
+    run(model, source, engine, precision, overwrite, json)
+
+
+@app.command("models")
+def list_models(json: Json = False) -> None:
+    """List the installed models: size, precision, revision."""
+    from sa3_edge.cli.models import show
+
+    show(json)
+
+
+@app.command()
+def remove(
+    model: Annotated[str, typer.Argument(help="An installed model's name.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove an installed model; what other models need stays."""
+    from sa3_edge.cli.models import remove as run
+
+    run(model, yes, json)
 
 
 @app.command()

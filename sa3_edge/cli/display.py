@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
@@ -15,6 +16,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 
 from sa3_edge.pipeline import Progress as OnProgress
@@ -60,3 +62,37 @@ def stage_bars(labels: Mapping[str, str], quiet: bool) -> Iterator[OnProgress]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield move
+
+
+@contextmanager
+def byte_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar of bytes with speed and time left; yields the callback (bytes done, bytes in all) that moves it.
+
+    It appears with the first call and is closed when all bytes are there, so that another bar may follow inside the
+    block. Nothing is drawn where stderr is no terminal, or when `quiet`.
+    """
+    columns = (
+        SpinnerColumn(finished_text="[green]✓[/]"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = err()
+    bar = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
+    task: TaskID | None = None
+
+    def move(done: int, total: int) -> None:
+        nonlocal task
+        if task is None:
+            bar.start()
+            task = bar.add_task(label, total=total, completed=done)
+        bar.update(task, completed=done)
+        if done >= total:
+            bar.stop()
+
+    try:
+        yield move
+    finally:
+        bar.stop()

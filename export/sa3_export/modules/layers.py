@@ -108,9 +108,8 @@ class ExpoFourierFeatures(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (B,) -> (B, dim)
-        # x >= 0: the relu changes nothing. It keeps runtimes from multiplying the two constants first, whose other
-        # rounding costs 40 dB at 10000 Hz.
-        angles = torch.relu(x[:, None] * self.frequencies) * (2 * math.pi)
+        # Not to be merged into one constant: rounded that way, the angles at 10000 Hz are 40 dB worse.
+        angles = ops.rounded_here(x[:, None] * self.frequencies) * (2 * math.pi)
         return torch.cat((angles.cos(), angles.sin()), dim=-1)
 
 

@@ -1,0 +1,57 @@
+"""`sa3-edge pull`."""
+
+from pathlib import Path
+
+from rich.filesize import decimal
+
+from sa3_edge.cli.display import byte_bar, print_json, stage_bars
+from sa3_edge.cli.models import kinds, report
+from sa3_edge.errors import Sa3Error
+from sa3_edge.pull import BUNDLE_RATIO, pull
+
+
+def run(name: str, source: Path | None, engines: str, precision: str | None, overwrite: bool, json: bool) -> None:
+    """Download, export and install; say what is there now. `engines` and `precision` are those of the export."""
+    try:  # before gigabytes are fetched that could not be used
+        import huggingface_hub  # noqa: F401
+
+        from sa3_export import check_export, export_bundle
+        from sa3_export.formats import split_precision
+    except ModuleNotFoundError as error:
+        raise Sa3Error(f'pull needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
+    formats = [engine.strip() for engine in engines.split(",") if engine.strip()]
+    onnx, coreml = split_precision(precision, formats)
+    check_export(formats, onnx, coreml)
+
+    def export(checkpoint: Path, out: Path) -> None:
+        with stage_bars({}, quiet=json) as progress:
+            export_bundle(
+                checkpoint,
+                out,
+                name=name,
+                formats=formats,
+                precision=onnx,
+                coreml=coreml,
+                progress=lambda what, done, total: progress("Exporting", done, total),
+            )
+
+    with byte_bar(f"Downloading {name}", quiet=json) as on_bytes:
+        pulled = pull(
+            name,
+            export,
+            source=source,
+            overwrite=overwrite,
+            bundle_ratio=BUNDLE_RATIO * len(formats),
+            progress=on_bytes,
+        )
+    model = pulled.model
+    if json:
+        print_json({**report(model), "was_installed": pulled.was_installed})
+        return
+    shared = f", {decimal(model.shared_bytes)} of it shared with other models" if model.shared_bytes else ""
+    print(f"{model.path}  {decimal(model.bytes)}{shared}")
+    if pulled.was_installed:
+        revision = model.model.revision if model.model else "unknown"
+        print(f"{name} was installed already ({kinds(model)}, revision {revision}); --overwrite pulls it again")
+    else:
+        print(f'{name} is installed: sa3-edge generate "lofi piano" --model {name}')

@@ -1,0 +1,170 @@
+"""From a model's published name to an installed bundle: download, export, install, whole or not at all."""
+
+import errno
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.filesize import decimal
+
+from sa3_edge import store
+from sa3_edge.download import Progress, download, missing_bytes
+from sa3_edge.errors import DownloadError, RequestError
+from sa3_edge.hub import Hub, Snapshot
+from sa3_edge.models import PUBLISHED, data_folder
+
+# All that an export reads; the repositories hold more (images, training data, the text encoder's own licence).
+FILES = (
+    "model_config.json",
+    "model.safetensors",
+    "t5gemma-b-b-ul2/config.json",
+    "t5gemma-b-b-ul2/model.safetensors",
+    "t5gemma-b-b-ul2/tokenizer.json",
+)
+# Bytes of a bundle for each byte of its checkpoint: fp32 graphs of the tiny checkpoint measure 1.04.
+BUNDLE_RATIO = 1.1
+_OBJECTIVES = {False: "rf_denoiser", True: "rectified_flow"}  # distilled, base
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+Export = Callable[[Path, Path], object]  # a checkpoint's folder, the bundle's folder to make
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull installed, or found installed (`was_installed`)."""
+
+    model: store.InstalledModel
+    was_installed: bool
+
+
+def pull(
+    name: str,
+    export: Export,
+    *,
+    source: Path | None = None,
+    overwrite: bool = False,
+    bundle_ratio: float = BUNDLE_RATIO,
+    progress: Progress = lambda done, total: None,
+) -> Pulled:
+    """Install the published model `name`: from the hub, or from a checkpoint's folder `source`.
+
+    `export` makes the bundle. A model that is installed and whole is left alone, without asking the hub, unless
+    `overwrite`. `bundle_ratio` says how large a bundle will be at most, for the check of the disk's free space.
+    Raises RequestError for an unknown name and a checkpoint of another kind, DownloadError for what the hub or the
+    disk refuses, and what `export` raises. After an error the models are as before, and a download goes on next time.
+    """
+    if name not in PUBLISHED:
+        raise RequestError(f"no published model is called {name!r}; choose {', '.join(PUBLISHED)}")
+    there = store.installed(name)
+    if there and not there.problem and not overwrite:
+        return Pulled(there, was_installed=True)
+    with _disk_problems_explained(), _one_at_a_time():
+        store.clear_staging()
+        checkpoint = _local(name, source, bundle_ratio) if source else _fetch(name, bundle_ratio, progress)
+        _check_kind(name, checkpoint)
+        with store.staging() as folder:
+            export(checkpoint, folder / name)
+            store.install(folder / name, name)
+        if not source:
+            shutil.rmtree(store.download_folder(name), ignore_errors=True)
+    made = store.installed(name)
+    assert made is not None
+    return Pulled(made, was_installed=False)
+
+
+def _local(name: str, source: Path, bundle_ratio: float) -> Path:
+    sizes = [path.stat().st_size for path in map(source.joinpath, FILES) if path.is_file()]
+    _check_space(name, sum(sizes) * bundle_ratio)
+    return source
+
+
+def _fetch(name: str, bundle_ratio: float, progress: Progress) -> Path:
+    """The checkpoint's folder, downloaded unless it lies in Hugging Face's cache."""
+    hub = Hub()
+    snapshot = hub.snapshot(PUBLISHED[name], FILES)
+    bundle_bytes = sum(file.bytes for file in snapshot.files) * bundle_ratio
+    if cached := hub.cached(snapshot):
+        _check_space(name, bundle_bytes)
+        return cached
+    folder = _download_folder(name, snapshot)
+    _check_space(name, missing_bytes(snapshot, folder) + bundle_bytes)
+    download(hub, snapshot, folder, progress)
+    return folder
+
+
+def _download_folder(name: str, snapshot: Snapshot) -> Path:
+    """Laid out as in Hugging Face's cache: there the exporter reads the revision in the path."""
+    folder = store.download_folder(name) / "snapshots" / snapshot.revision
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # What an older revision left serves here too, where the content is the same: hashes tell.
+        for older in list(folder.parent.iterdir())[:1]:
+            older.rename(folder)
+    return folder
+
+
+def _check_space(name: str, needed: float) -> None:
+    data_folder().mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(data_folder()).free
+    if free < needed:
+        raise DownloadError(
+            f"pulling {name} takes {decimal(int(needed))} on the disk of {data_folder()}, {decimal(free)} are free\n"
+            f"Free {decimal(int(needed) - free)}; sa3-edge models lists what is installed, sa3-edge remove NAME deletes"
+        )
+
+
+def _check_kind(name: str, checkpoint: Path) -> None:
+    """Raise RequestError if a distilled model's name is asked for a base checkpoint, or the reverse."""
+    try:
+        config = json.loads((checkpoint / "model_config.json").read_text(encoding="utf-8"))
+        objective = config["model"]["diffusion"]["diffusion_objective"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # the exporter says better what is wrong with a checkpoint
+    expected = _OBJECTIVES[name.endswith("-base")]
+    if objective != expected:
+        raise RequestError(
+            f"{checkpoint} is no checkpoint of {name}: its diffusion_objective is {objective!r}, not {expected!r}\n"
+            "The models whose names end in -base are rectified_flow, the others rf_denoiser"
+        )
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two pulls would write to the same unfinished files."""
+    from filelock import FileLock, Timeout
+
+    data_folder().mkdir(parents=True, exist_ok=True)
+    lock = FileLock(data_folder() / ".pull.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise DownloadError(
+            "another sa3-edge pull is at work\nWait until it is done: a second one goes on from what it left"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _disk_problems_explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise DownloadError(
+                f"the disk of {data_folder()} is full\n"
+                "Free some space and pull again: what was downloaded is kept, nothing was installed"
+            ) from error
+        if error.errno in _NOT_ALLOWED:
+            raise DownloadError(
+                f"{error.filename or data_folder()} cannot be written: {error.strerror}\n"
+                f"Models are kept in {data_folder()}: make that folder writable"
+            ) from error
+        raise

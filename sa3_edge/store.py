@@ -1,0 +1,200 @@
+"""The models of this machine: what is installed and how much it takes; installing, sharing, removing.
+
+Files with the same content are one file on disk: each bundle's folder has a hard link to it. A bundle stays a plain
+folder that is safe to copy, no file is outside of it, and the disk frees a file when the last bundle with it is gone.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sa3_edge.bundle import Bundle, sha256_of
+from sa3_edge.errors import BundleError, RequestError, Sa3Error
+from sa3_edge.manifest import FILE_NAME, Model, decode_manifest
+from sa3_edge.models import DEMO, PUBLISHED, data_folder, installed_models, models_folder
+
+_STAGING = ".staging-"
+
+
+@dataclass(frozen=True)
+class InstalledModel:
+    """A model on this machine. `problem` says what is wrong with a broken one; then `model` may be missing."""
+
+    name: str
+    path: Path
+    model: Model | None
+    precisions: dict[str, str]  # by kind of files: {"onnx": "fp32"}
+    bytes: int
+    shared_bytes: int  # of these, in files that other models have too
+    problem: str | None
+
+
+def list_models() -> list[InstalledModel]:
+    """Every installed model, whole or broken, and the demo. Sizes are checked, hashes are not: see `Bundle.load`."""
+    folder = models_folder()
+    folders = {path.name: path for path in sorted(folder.glob("[!.]*")) if path.is_dir()}  # not an export's .NAME-*
+    return [_describe(name, path) for name, path in {**folders, DEMO: installed_models()[DEMO]}.items()]
+
+
+def installed(name: str) -> InstalledModel | None:
+    """The installed model of this name, whole or broken."""
+    return next((model for model in list_models() if model.name == name and name != DEMO), None)
+
+
+def bytes_on_disk() -> int:
+    """What all installed models take, shared files counted once."""
+    sizes = {}
+    for path in models_folder().rglob("*"):
+        if path.is_file():
+            stat = path.stat()
+            sizes[stat.st_dev, stat.st_ino] = stat.st_size
+    return sum(sizes.values())
+
+
+@contextmanager
+def staging() -> Iterator[Path]:
+    """An empty folder on the models' disk, gone when the block ends, however it ends."""
+    models_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data_folder(), prefix=_STAGING) as folder:
+        yield Path(folder)
+
+
+def clear_staging() -> None:
+    """Delete what processes that were killed have left; for one that knows that no other is at work."""
+    for folder in data_folder().glob(f"{_STAGING}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def install(staged: Path, name: str) -> None:
+    """Make the bundle `staged`, in a staging folder, the installed model `name`; the old one stays until then.
+
+    Files that other installed models have too are shared with them.
+    """
+    _share(staged)
+    target, old = models_folder() / name, staged.with_name(f"{staged.name}.old")
+    if target.is_symlink():
+        target.unlink()
+    elif target.exists():
+        target.rename(old)
+    try:
+        staged.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+
+
+def check_removable(name: str) -> None:
+    """Raise RequestError for the demo, and for a name that neither an installed model has nor a download."""
+    if name == DEMO:
+        raise RequestError(f"{DEMO} is part of sa3-edge and cannot be removed")
+    names = [model.name for model in list_models() if model.name != DEMO]
+    if name not in names and name not in unfinished_downloads():
+        raise RequestError(f"no model called {name!r} is installed; installed: {', '.join(names) or 'none'}")
+
+
+def remove(name: str) -> int:
+    """Remove an installed model and an unfinished download of it. Returns the bytes that this frees.
+
+    Raises RequestError as `check_removable` does.
+    """
+    check_removable(name)
+    folder, freed = models_folder() / name, 0
+    try:
+        if folder.is_symlink():
+            folder.unlink()  # where it points to was not installed by us
+        elif folder.exists():
+            with staging() as gone:  # out of sight at once, then file by file
+                folder.rename(gone / name)
+                freed += _only_here(gone / name)
+        if name in PUBLISHED:
+            freed += _only_here(download_folder(name))
+            shutil.rmtree(download_folder(name), ignore_errors=True)
+    except OSError as error:
+        raise Sa3Error(f"{name} cannot be removed: {error}") from error
+    return freed
+
+
+def download_folder(name: str) -> Path:
+    """Where the checkpoint of a published model lies while it is downloaded and exported."""
+    return data_folder() / "downloads" / f"models--{PUBLISHED[name].replace('/', '--')}"
+
+
+def unfinished_downloads() -> dict[str, int]:
+    """Bytes of downloads that were cut or not exported, by the model's name."""
+    sizes = {name: _only_here(download_folder(name)) for name in PUBLISHED}
+    return {name: size for name, size in sizes.items() if size}
+
+
+def _only_here(folder: Path) -> int:
+    """Bytes of files that no other folder has a link to: what deleting this one frees."""
+    stats = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
+
+
+def _read(folder: Path) -> Bundle:
+    try:
+        return Bundle(folder, decode_manifest((folder / FILE_NAME).read_bytes()), "")
+    except OSError as error:
+        raise BundleError(f"{FILE_NAME} cannot be read: {error.strerror}") from None
+
+
+def _describe(name: str, path: Path) -> InstalledModel:
+    try:
+        bundle = _read(path)
+    except BundleError as error:
+        return InstalledModel(name, path, None, {}, 0, 0, str(error))
+    total = shared = 0
+    problem = None
+    for file in bundle.files():
+        try:
+            stat = bundle.resolve(file).stat()
+        except (OSError, BundleError) as error:
+            problem = f"{file.path} is missing" if isinstance(error, OSError) else str(error)
+            continue
+        total += stat.st_size
+        shared += stat.st_size if stat.st_nlink > 1 else 0
+        if stat.st_size != file.bytes:
+            problem = f"{file.path} has {stat.st_size} bytes, not {file.bytes}"
+    precisions: dict[str, set[str]] = {}
+    for graph in bundle.manifest.graphs.values():
+        for kind, artifact in graph.artifacts.items():
+            precisions.setdefault(kind, set()).add(artifact.precision)
+    joined = {kind: "+".join(sorted(names)) for kind, names in precisions.items()}
+    return InstalledModel(name, path, bundle.manifest.model, joined, total, shared, problem)
+
+
+def _share(staged: Path) -> None:
+    """Replace files that an installed model has too by hard links to its files."""
+    there: dict[str, list[Path]] = {}
+    for folder in (path for name, path in installed_models().items() if name != DEMO):
+        try:
+            bundle = _read(folder)
+            for file in bundle.files():
+                there.setdefault(file.sha256, []).append(bundle.resolve(file))
+        except BundleError:
+            continue  # broken: nothing to share
+    bundle = _read(staged)
+    for file in bundle.files():
+        for other in there.get(file.sha256, []):
+            if _link(other, bundle.resolve(file), file.sha256):
+                break
+
+
+def _link(existing: Path, path: Path, sha256: str) -> bool:
+    """Make `path` another name of the file `existing`. Not on file systems without links, nor for damaged files."""
+    temporary = path.with_name(f".{path.name}.link")
+    try:
+        if sha256_of(existing) != sha256:
+            return False
+        os.link(existing, temporary)
+        temporary.replace(path)
+    except OSError:
+        return False  # two files with the same content: more disk, no less right
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
