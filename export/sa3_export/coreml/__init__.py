@@ -1,1 +1,6 @@
 """Graphs as Core ML packages: converted, compressed, and proved on any machine by evaluating what was saved."""
+
+import logging
+
+# Its warnings on import say that this is no Mac and that it knows older PyTorch; what is saved is proved here anyway.
+logging.getLogger("coremltools").setLevel(logging.ERROR)
