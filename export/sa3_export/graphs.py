@@ -118,8 +118,10 @@ class _DenoiserGraph(nn.Module):
         global_embed: Tensor,
         local_embed: Tensor,
         key_bias: Tensor,
+        frame_bias: Tensor | None = None,  # for targets of fixed lengths, see DiffusionTransformer.denoise
     ) -> Tensor:
-        return self.dit.denoise(x, t, Conditioning(cross_k, cross_v, global_embed, local_embed), key_bias)
+        conditioning = Conditioning(cross_k, cross_v, global_embed, local_embed)
+        return self.dit.denoise(x, t, conditioning, key_bias, frame_bias)
 
 
 class _DecoderGraph(nn.Module):

@@ -10,35 +10,12 @@ from torch import Tensor, nn
 from sa3_edge.manifest import ComputeUnits
 from sa3_export.errors import ExportRequestError
 from sa3_export.graphs import Graph, TensorSpec
-from sa3_export.modules.dit import Conditioning, DiffusionTransformer
 
 FIXED_FRAMES = (128, 256, 512, 1024)
 FRAME_BIAS = "frame_bias"
 
 PRECISIONS = ("fp32", "fp16", "int8", "palettized6")
 _Selector = Callable[[Any], bool]
-
-
-class _MaskedDenoiser(nn.Module):
-    """The denoiser with a mask on its frames, so that a short clip runs exactly in a longer function."""
-
-    def __init__(self, dit: DiffusionTransformer):
-        super().__init__()
-        self.dit = dit
-
-    def forward(
-        self,
-        x: Tensor,
-        t: Tensor,
-        cross_k: Tensor,
-        cross_v: Tensor,
-        global_embed: Tensor,
-        local_embed: Tensor,
-        key_bias: Tensor,
-        frame_bias: Tensor,
-    ) -> Tensor:
-        conditioning = Conditioning(cross_k, cross_v, global_embed, local_embed)
-        return self.dit.denoise(x, t, conditioning, key_bias, frame_bias)
 
 
 class _HalfTable(nn.Module):
@@ -66,12 +43,9 @@ def package_graph(graph: Graph) -> Graph:
         return replace(graph, module=_HalfTable(graph.module.encoder))  # type: ignore[arg-type]
     if graph.name != "denoiser":
         return graph
-    dit = graph.module.dit
-    assert isinstance(dit, DiffusionTransformer)
     all_keys = graph.sizes(graph.longest)["keys"]
     return replace(
         graph,
-        module=_MaskedDenoiser(dit),
         inputs=(*graph.inputs, TensorSpec(FRAME_BIAS, (1, graph.leading_axis))),
         sizes=lambda frames: {**graph.sizes(frames), "keys": all_keys},
     )
