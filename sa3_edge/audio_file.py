@@ -66,6 +66,15 @@ def encoding_for(suffix: str, bits: str | None) -> Encoding:
     return Encoding(name, bits)
 
 
+def stored_bits(path: Path) -> str | None:
+    """The bit depth of a readable sound file, as in FORMATS; None for one that is lossy or of another kind."""
+    import soundfile
+
+    subtype = soundfile.info(path).subtype
+    depths = (depth for kind in FORMATS.values() for depth, name in kind.subtypes.items() if depth and name == subtype)
+    return next(depths, None)
+
+
 def check_destination(path: Path) -> None:
     """Raise RequestError if a file cannot be made at `path`; asked before work that would be lost."""
     if path.is_dir():

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from sa3_edge.audio_file import FORMATS, stored_bits
 from sa3_edge.bundle import Bundle, sha256_of
 from sa3_edge.cli import generate, output
 from sa3_edge.cli.display import err, print_json
@@ -50,6 +51,11 @@ def regenerate(
         err().print(f"[yellow]note:[/] {difference}", soft_wrap=True)
     if files.audio is None and files.format is None:
         files = replace(files, format=path.suffix.lower().removeprefix("."))
+    if files.bits is None:
+        # The same depth, or the samples would not be the same.
+        kind = files.format or (files.audio.suffix.lower().removeprefix(".") if files.audio else "wav")
+        bits = stored_bits(path)
+        files = replace(files, bits=bits if kind in FORMATS and bits in FORMATS[kind].subtypes else None)
     generate.run(record.prompt if prompt is None else prompt, shape, 1, files, run_options)
 
 
