@@ -24,6 +24,11 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def describe_file(folder: Path, path: Path) -> File:
+    """The manifest's entry for a file in a bundle's folder."""
+    return File(path=path.relative_to(folder).as_posix(), sha256=sha256_of(path), bytes=path.stat().st_size)
+
+
 class _Verified:
     """Files whose hash was seen to be right, by path, size and time: a start need not read gigabytes again."""
 

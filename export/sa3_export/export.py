@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from sa3_edge import manifest as m
-from sa3_edge.bundle import sha256_of
+from sa3_edge.bundle import describe_file, sha256_of
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.contract import CoreMLOptions, check_precision
@@ -94,7 +94,7 @@ def export_bundle(
                     for file in adapters
                 ],
             ),
-            _file(folder, "tokenizer.json"),
+            describe_file(folder, folder / "tokenizer.json"),
             formats,
         )
         (folder / m.FILE_NAME).write_bytes(m.encode_manifest(made))
@@ -166,11 +166,6 @@ def _new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
         if out.exists():
             out.rename(old)
         folder.rename(out)
-
-
-def _file(folder: Path, name: str) -> m.File:
-    path = folder / name
-    return m.File(path=name, sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
 def check_export(formats: Sequence[str], precision: str, coreml: CoreMLOptions | None = None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from sa3_edge import manifest as m
-from sa3_edge.bundle import sha256_of
+from sa3_edge.bundle import describe_file
 from sa3_export.graphs import Graph
 from sa3_export.onnx_export import save_onnx, trace_onnx
 from sa3_export.parity import Arrays, measure_parity
@@ -36,7 +36,7 @@ def export_onnx(
         quantize(model, linears)
         save_onnx(model, path, facts)
         parity = _check(graph, path, bar_of(graph.name, precision))
-    files = [_file(path), _file(path.with_name(f"{path.name}.data"))]
+    files = [describe_file(folder, file) for file in (path, path.with_name(f"{path.name}.data"))]
     return m.Artifact(files=files, precision=precision, parity=parity)
 
 
@@ -48,7 +48,3 @@ def _check(graph: Graph, path: Path, bar: Bar) -> list[m.Parity]:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
     return measure_parity(graph, run, bar)
-
-
-def _file(path: Path) -> m.File:
-    return m.File(path=path.name, sha256=sha256_of(path), bytes=path.stat().st_size)

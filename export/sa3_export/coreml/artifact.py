@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from sa3_edge import manifest as m
-from sa3_edge.bundle import sha256_of
+from sa3_edge.bundle import describe_file
 from sa3_export.coreml.contract import CoreMLOptions, PackagePlan, package_graph, plan_for
 from sa3_export.coreml.convert import Converted, convert
 from sa3_export.coreml.evaluator import Package
@@ -58,7 +58,4 @@ def _tensor(spec: TensorSpec, types: Mapping[str, str]) -> m.Tensor:
 def _files(folder: Path, package: Path) -> list[m.File]:
     """The package's files; its Manifest.json first, as hosts look for it."""
     paths = sorted((path for path in package.rglob("*") if path.is_file()), key=lambda path: len(path.parts))
-    return [
-        m.File(path=path.relative_to(folder).as_posix(), sha256=sha256_of(path), bytes=path.stat().st_size)
-        for path in paths
-    ]
+    return [describe_file(folder, path) for path in paths]
