@@ -21,7 +21,7 @@ from sa3_export.coreml.contract import CoreMLOptions, package_graph, plan_for
 from sa3_export.coreml.convert import Converted, convert
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import EXACT_DB, as_stored, evaluated_session, minimum_db
-from sa3_export.export import TILES, describe
+from sa3_export.export import describe
 from sa3_export.graphs import GRAPHS
 from sa3_export.parity import measure_parity
 from sa3_export.precision import Bar
@@ -47,12 +47,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 def test_the_published_sizes_convert(checkpoint: Checkpoint, tmp_path: Path) -> None:
     result: dict[str, object] = {"numpy": np.__version__, "torch": torch.__version__}
-    options, tile = CoreMLOptions(), TILES.frames + 2 * TILES.overlap
+    options = CoreMLOptions()
     made: dict[str, Converted] = {}
     start = time.perf_counter()
     for name, build in GRAPHS.items():
         graph, began = build(checkpoint), time.perf_counter()
-        packaged, plan = package_graph(graph), plan_for(graph, options, tile)
+        packaged, plan = package_graph(graph), plan_for(graph, options)
         made[name] = converted = convert(packaged, plan, options.precision, tmp_path / f"{name}.mlpackage", {})
         size = sum(path.stat().st_size for path in converted.path.rglob("*") if path.is_file())
         result[name] = {"seconds": round(time.perf_counter() - began, 1), "megabytes": round(size / 1e6, 1)}
@@ -64,7 +64,7 @@ def test_the_published_sizes_convert(checkpoint: Checkpoint, tmp_path: Path) -> 
     assert _peak_gigabytes() < MOST_GIGABYTES
 
     graph = GRAPHS["denoiser"](checkpoint)
-    packaged, plan = package_graph(graph), plan_for(graph, options, tile)
+    packaged, plan = package_graph(graph), plan_for(graph, options)
     artifact = describe_package(packaged, plan, options.precision, made["denoiser"])
     package = Package(made["denoiser"].path)
     # The Neural Engine's way: 325 frames in the function of 512, the rest masked.

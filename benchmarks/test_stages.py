@@ -159,7 +159,7 @@ def test_decode(
     def decode() -> None:
         wanted = -(-lengths.samples // frame)
         for _ in decode_tiles(
-            lambda tile: session.run({"latents": tile})["audio"], latents, wanted, manifest.tiles, frame
+            lambda tile: session.run({"latents": tile})["audio"], latents, wanted, manifest.tiles.decoder, frame
         ):
             pass
 

@@ -9,7 +9,7 @@ import msgspec
 
 from sa3_edge.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_NAME = "manifest.json"
 
 GraphName = Literal["text_encoder", "conditioner", "denoiser", "decoder", "encoder"]
@@ -129,11 +129,19 @@ class Sampler(_Struct, frozen=True):
 
 
 class Tiles(_Struct, frozen=True):
-    """How to cut sequences for the decoder and the encoder, in frames; lengths are multiples of `multiple`."""
+    """How to cut a sequence, in frames: what each tile adds, what it shares with its neighbours on either side; all
+    tiles are multiples of `multiple` long."""
 
     frames: int
     overlap: int
     multiple: int
+
+
+class Tiling(_Struct, frozen=True):
+    """Tiles of the graphs that work on parts of a clip."""
+
+    decoder: Tiles
+    encoder: Tiles
 
 
 class Manifest(_Struct, frozen=True):
@@ -144,7 +152,7 @@ class Manifest(_Struct, frozen=True):
     audio: Audio
     text: Text
     sampler: Sampler
-    tiles: Tiles
+    tiles: Tiling
     graphs: dict[GraphName, Graph]
     made_with: dict[str, str]
     unknown_config_keys: list[str]

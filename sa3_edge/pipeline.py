@@ -234,7 +234,7 @@ class Pipeline:
             lambda audio: self.graphs.run("encoder", {"audio": audio})["latents"],
             plan.source[None],
             plan.lengths.valid,
-            manifest.tiles,
+            manifest.tiles.encoder,
             manifest.audio.samples_per_frame,
         )
         self.graphs.done_with("encoder")
@@ -297,7 +297,11 @@ class Pipeline:
         wanted = -(-plan.lengths.samples // frame)
         audio = np.empty((manifest.audio.channels, wanted * frame), np.float32)
         pieces = decode_tiles(
-            lambda tile: self.graphs.run("decoder", {"latents": tile})["audio"], latents, wanted, manifest.tiles, frame
+            lambda tile: self.graphs.run("decoder", {"latents": tile})["audio"],
+            latents,
+            wanted,
+            manifest.tiles.decoder,
+            frame,
         )
         written = 0
         progress("decode", 0, wanted)

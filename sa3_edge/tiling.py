@@ -1,7 +1,7 @@
 """Sequences through the autoencoder in tiles: the same result as in one piece, in memory that does not grow.
 
-A frame is influenced by less than `overlap` frames on each side, and the autoencoder works on windows of `multiple`
-frames, so a tile that begins on a multiple and carries the overlap decodes its middle exactly.
+The autoencoder works on windows of `multiple` frames, on a grid and on one shifted by half a window. What a tile's ends
+make wrong stays within `overlap`, so a tile that begins on a multiple and carries the overlap is right in its middle.
 """
 
 from collections.abc import Callable, Iterator

@@ -58,7 +58,7 @@ def test_lengths(examples: dict[str, Any], demo: Manifest) -> None:
 
 def test_tiles(examples: dict[str, Any], demo: Manifest) -> None:
     for example in examples["tiles"]:
-        planned = plan_tiles(example["wanted"], example["available"], demo.tiles)
+        planned = plan_tiles(example["wanted"], example["available"], demo.tiles.decoder)
         assert [[t.start, t.stop, t.keep_start, t.keep_stop] for t in planned] == example["tiles"]
 
 
@@ -78,7 +78,7 @@ def test_every_field_and_tensor_is_described(demo: Manifest) -> None:
     text = CONTRACT.read_text(encoding="utf-8")
     named = {
         field
-        for struct in (demo.model, demo.audio, demo.text, demo.sampler, demo.tiles)
+        for struct in (demo.model, demo.audio, demo.text, demo.sampler, demo.tiles, demo.tiles.decoder)
         for field in struct.__struct_fields__
     }
     named |= set(demo.__struct_fields__) - {"graphs", "model", "audio", "text", "sampler", "tiles"}

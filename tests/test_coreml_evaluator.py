@@ -40,7 +40,7 @@ def _exported(checkpoint: Path, name: m.GraphName, folder: Path) -> Proof:
     graph = GRAPHS[name](Checkpoint(checkpoint))
     graph = replace(graph, lengths=graph.lengths[:3])
     described = describe(graph)
-    artifact = export_coreml(graph, described, folder, {}, CoreMLOptions("fp16", (8, 16)), 40)
+    artifact = export_coreml(graph, described, folder, {}, CoreMLOptions("fp16", (8, 16)))
     return graph, described, artifact, folder / f"{name}.mlpackage"
 
 

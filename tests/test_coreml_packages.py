@@ -143,7 +143,7 @@ def test_a_packagedescribes_itself(half_bundle: Path) -> None:
     types = {tensor.name: tensor.dtype for tensor in denoiser.inputs}
     assert (types["x"], types["t"], types["frame_bias"]) == ("float16", "float32", "float16")
     assert manifest.graphs["text_encoder"].artifacts["coreml"].inputs[0].dtype == "int32"
-    assert manifest.graphs["decoder"].artifacts["coreml"].functions == {"frames_40": {"frames": 40, "samples": 163840}}
+    assert manifest.graphs["decoder"].artifacts["coreml"].functions == {"frames_68": {"frames": 68, "samples": 278528}}
 
     spec = ct.utils.load_spec(str(half_bundle / "denoiser.mlpackage"))
     assert spec.specificationVersion == 9  # iOS 18, macOS 15
@@ -175,7 +175,7 @@ def test_compressed_weights(
     tiny_checkpoint: Path, half_bundle: Path, precision: str, share: float, tmp_path: Path
 ) -> None:
     graph = GRAPHS["conditioner"](Checkpoint(tiny_checkpoint))
-    artifact = export_coreml(graph, describe(graph), tmp_path, {}, CoreMLOptions(precision), 40)
+    artifact = export_coreml(graph, describe(graph), tmp_path, {}, CoreMLOptions(precision))
     assert artifact.precision == precision
     assert len(artifact.parity) == 3
     plain = Bundle.load(half_bundle).manifest.graphs["conditioner"].artifacts["coreml"]

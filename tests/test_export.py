@@ -9,7 +9,7 @@ import pytest
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.errors import RequestError
-from sa3_edge.manifest import File, Manifest, Model
+from sa3_edge.manifest import Manifest
 from sa3_export import ParityError, export, export_bundle, export_synthetic, onnx_artifact
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.parity import BEST_SNR_DB, measure_parity, snr_db
@@ -108,8 +108,7 @@ def test_a_base_model_carries_its_own_defaults(tiny_checkpoint: Path, tmp_path: 
     config = json.loads((base / "model_config.json").read_text())
     config["model"]["diffusion"]["diffusion_objective"] = "rectified_flow"
     (base / "model_config.json").write_text(json.dumps(config))
-    model = Model(name="base", revision="", licence="", synthetic=False, adapters=[])
-    sampler = export._manifest(Checkpoint(base), {}, model, File(path="x", sha256="", bytes=0), ["onnx"]).sampler
+    sampler = export._sampler(Checkpoint(base).config)
     assert (sampler.objective, sampler.steps, sampler.guidance) == ("rectified_flow", 50, 7.0)
 
 

@@ -13,7 +13,7 @@ from sa3_edge.manifest import Manifest, decode_manifest
 from sa3_export import ParityError, export_bundle, precision
 from sa3_export.formats import split_precision
 from sa3_export.parity import psnr_db
-from sa3_export.precision import INT8_BARS, Bar, parse_precision
+from sa3_export.precision import INT8_BARS, Bar, parse_precision, settle
 from sa3_export.quantize import quantize_weight
 from tests.conftest import RunCli, relative_error
 
@@ -35,7 +35,6 @@ def int8_manifest(int8_bundle: Path) -> Manifest:
     [
         ("fp32", set()),
         ("int8", {"text_encoder", "denoiser", "decoder", "encoder"}),
-        ("balanced", {"decoder", "encoder"}),
         ("int8,decoder=fp32", {"text_encoder", "denoiser", "encoder"}),
         ("fp32, decoder=int8, encoder=int8", {"decoder", "encoder"}),
     ],
@@ -44,6 +43,19 @@ def test_a_preset_and_exceptions_to_it(text: str, int8: set[str]) -> None:
     chosen = parse_precision(text)
     assert {name for name, chosen_precision in chosen.items() if chosen_precision == "int8"} == int8
     assert len(chosen) == 5
+
+
+def test_balanced_quantizes_a_codec_that_is_wide_enough_to_gain() -> None:
+    chosen = parse_precision("balanced")
+    assert {name: settle(choice, (768, 2304)) for name, choice in chosen.items()} == {
+        "text_encoder": "fp32", "conditioner": "fp32", "denoiser": "fp32", "decoder": "int8", "encoder": "int8",
+    }  # fmt: skip
+    assert {settle(choice, (768, 64)) for choice in chosen.values()} == {"fp32"}
+
+
+def test_balanced_is_the_default_and_exact_where_layers_are_narrow(tiny_bundle: Path) -> None:
+    manifest = decode_manifest((tiny_bundle / "manifest.json").read_bytes())
+    assert {graph.artifacts["onnx"].precision for graph in manifest.graphs.values()} == {"fp32"}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +111,7 @@ def test_the_linear_layers_of_the_blocks_are_int8_and_nothing_else(
     products = [node for node in quantized.graph.node if node.op_type == "MatMulInteger"]
     assert products
     assert before["MatMul"] == after["MatMul"] + len(products)
-    for fp32_only in ("MultiHeadAttention", "RMSNormalization", "Softmax", "Conv", "Gemm", "Tanh"):
+    for fp32_only in ("MultiHeadAttention", "Attention", "RMSNormalization", "Softmax", "Conv", "Gemm", "Tanh"):
         assert before[fp32_only] == after[fp32_only]
     assert all(weights[node.input[1]].data_type == onnx.TensorProto.INT8 for node in products)
     # The first and the last projection stay as they are: they are products of fp32 weights still.
@@ -143,10 +155,10 @@ def test_int8_makes_the_same_audio_from_the_same_latents(int8_bundle: Path, tiny
 @pytest.mark.parametrize(
     ("text", "formats", "onnx", "coreml"),
     [
-        (None, ("onnx", "coreml"), "fp32", "fp16"),
+        (None, ("onnx", "coreml"), "balanced", "fp16"),
         ("int8", ("onnx", "coreml"), "int8", "int8"),
         ("balanced", ("onnx", "coreml"), "balanced", "fp16"),
-        ("palettized6", ("onnx", "coreml"), "fp32", "palettized6"),
+        ("palettized6", ("onnx", "coreml"), "balanced", "palettized6"),
         ("int8,decoder=fp32", ("onnx",), "int8,decoder=fp32", "fp16"),
     ],
 )

@@ -15,10 +15,11 @@ from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file, sha256_of
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
+from sa3_export.config import ModelConfig
 from sa3_export.coreml.contract import CoreMLOptions, check_precision
 from sa3_export.errors import ExportRequestError
 from sa3_export.formats import check_formats
-from sa3_export.graphs import GRAPHS, Graph, TensorSpec
+from sa3_export.graphs import GRAPHS, Graph, TensorSpec, tiling
 from sa3_export.lora import AdapterFile
 from sa3_export.onnx_artifact import export_onnx
 from sa3_export.onnx_export import OPSET
@@ -31,9 +32,6 @@ _SILENT: Progress = lambda what, done, total: None  # noqa: E731
 
 PUBLISHED_LICENCE = "Stability AI Community License; text encoder: Gemma Terms of Use"
 SYNTHETIC_LICENCE = "MIT (random weights)"
-# One frame reaches less than 3 frames to each side (ARCHITECTURE: 1 to 2 and a patch); windows are 2 frames.
-# Tiles of 32 frames keep the decoder's activations within a few megabytes.
-TILES = m.Tiles(frames=32, overlap=4, multiple=2)
 # Defaults by objective: the distilled model's 8 steps without guidance, the base model's 50 with.
 _SAMPLING: dict[str, tuple[int, float]] = {"rf_denoiser": (8, 1.0), "rectified_flow": (50, 7.0)}
 _HEADROOM_SECONDS = 6.0
@@ -180,7 +178,7 @@ def _exporters(formats: Sequence[str], precision: str, coreml: CoreMLOptions | N
     for kind in formats:
         match kind:
             case "onnx":
-                made[kind] = partial(export_onnx, precisions=parse_precision(precision))
+                made[kind] = partial(export_onnx, choices=parse_precision(precision))
             case "coreml":
                 try:
                     from sa3_export.coreml.artifact import export_coreml
@@ -190,7 +188,7 @@ def _exporters(formats: Sequence[str], precision: str, coreml: CoreMLOptions | N
                     ) from error
                 options = coreml or CoreMLOptions()
                 check_precision(options.precision)
-                made[kind] = partial(export_coreml, options=options, tile_frames=TILES.frames + 2 * TILES.overlap)
+                made[kind] = partial(export_coreml, options=options)
     return made
 
 
@@ -208,6 +206,18 @@ def describe(graph: Graph) -> m.Graph:
     )
 
 
+def _sampler(config: ModelConfig) -> m.Sampler:
+    steps, guidance = _SAMPLING[config.objective]
+    return m.Sampler(
+        objective=config.objective,
+        logsnr_start=config.schedule.logsnr_start,
+        logsnr_end=config.schedule.logsnr_end,
+        steps=steps,
+        guidance=guidance,
+        headroom_seconds=_HEADROOM_SECONDS,
+    )
+
+
 def _manifest(
     checkpoint: Checkpoint,
     graphs: dict[m.GraphName, m.Graph],
@@ -216,7 +226,6 @@ def _manifest(
     formats: Sequence[str] = ("onnx",),
 ) -> m.Manifest:
     config = checkpoint.config
-    steps, guidance = _SAMPLING[config.objective]
     tools = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "coreml": ("coremltools",)}
     packages = ("sa3-edge", "torch", *(package for kind in formats for package in tools[kind]))
     return m.Manifest(
@@ -234,15 +243,8 @@ def _manifest(
             max_tokens=config.conditioner.max_tokens,
             hidden_size=config.conditioner.text_dim,
         ),
-        sampler=m.Sampler(
-            objective=config.objective,
-            logsnr_start=config.schedule.logsnr_start,
-            logsnr_end=config.schedule.logsnr_end,
-            steps=steps,
-            guidance=guidance,
-            headroom_seconds=_HEADROOM_SECONDS,
-        ),
-        tiles=TILES,
+        sampler=_sampler(config),
+        tiles=tiling(config),
         graphs=graphs,
         made_with=({"onnx opset": str(OPSET)} if "onnx" in formats else {})
         | {package: metadata.version(package) for package in packages},

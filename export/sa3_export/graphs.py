@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sa3_edge.manifest import GraphName
+from sa3_edge.manifest import GraphName, Tiles, Tiling
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.config import ModelConfig
 from sa3_export.modules.conditioners import Conditioners
@@ -18,6 +18,8 @@ from sa3_export.modules.same import Autoencoder
 from sa3_export.modules.t5gemma import TextEncoder
 
 Shape = tuple[int | str, ...]
+
+_TILE_FRAMES = 64  # about 20 MB of activations; shorter tiles repeat more overlap, longer ones gain nothing
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Graph:
     """A graph to export.
 
     `sizes` gives the lengths of all dynamic axes for one leading length; `lengths` are those that parity is
-    measured at; `longest` bounds the leading axis, `step` is its granularity.
+    measured at; `longest` bounds the leading axis, `step` is its granularity. `arranged` computes what `module`
+    defines, faster; None where there is no such arrangement. `tiles`: how a host cuts a clip for it, None for a graph
+    that runs on the whole.
     """
 
     name: GraphName
@@ -59,6 +63,13 @@ class Graph:
     lengths: tuple[int, ...]
     sizes: Callable[[int], dict[str, int]]
     fixed_values: Mapping[str, float]
+    arranged: nn.Module | None = None
+    tiles: Tiles | None = None
+
+    @property
+    def traced(self) -> nn.Module:
+        """The module that is exported; `module` is what the result is measured against."""
+        return self.module if self.arranged is None else self.arranged
 
     def example(self, length: int, seed: int = 0) -> dict[str, Tensor]:
         """Random inputs at one length of the leading axis."""
@@ -233,37 +244,58 @@ def _denoiser(checkpoint: Checkpoint) -> Graph:
     )
 
 
+def tiling(config: ModelConfig) -> Tiling:
+    """How a host cuts clips for the decoder and the encoder.
+
+    The shifted grid makes half a window wrong at each end of a tile. Decoding, the convolution after it reaches one
+    patch further: a window of overlap is enough. Encoding, the convolution comes first: a wrong patch is carried
+    through its window of the one grid and half a window on by the other, so it takes two.
+    """
+
+    def tiles(window: int, overlap: int) -> Tiles:
+        return Tiles(frames=max(_TILE_FRAMES // window, 1) * window, overlap=overlap, multiple=window)
+
+    decoder, encoder = (part.frames_per_window for part in (config.autoencoder.decoder, config.autoencoder.encoder))
+    return Tiling(decoder=tiles(decoder, decoder), encoder=tiles(encoder, 2 * encoder))
+
+
 def _decoder(checkpoint: Checkpoint) -> Graph:
-    config = checkpoint.config
+    config, autoencoder = checkpoint.config, checkpoint.autoencoder()
+    tiles = tiling(config).decoder
     return Graph(
         name="decoder",
         description="An even number of latent frames to audio.",
-        module=_DecoderGraph(checkpoint.autoencoder()),
+        module=_DecoderGraph(autoencoder),
+        arranged=_DecoderGraph(autoencoder.folded()),
         inputs=(TensorSpec("latents", (1, config.latent_channels, "frames")),),
         outputs=(TensorSpec("audio", (1, config.autoencoder.audio_channels, "samples")),),
         leading_axis="frames",
         longest=config.max_frames,
-        step=config.autoencoder.decoder.frames_per_window,
+        step=tiles.multiple,
         lengths=(2, 8, 40),
         sizes=lambda frames: {"frames": frames, "samples": frames * config.samples_per_frame},
         fixed_values={},
+        tiles=tiles,
     )
 
 
 def _encoder(checkpoint: Checkpoint) -> Graph:
-    config = checkpoint.config
+    config, autoencoder = checkpoint.config, checkpoint.autoencoder()
+    tiles = tiling(config).encoder
     return Graph(
         name="encoder",
         description="Audio of an even number of frames to latents.",
-        module=_EncoderGraph(checkpoint.autoencoder()),
+        module=_EncoderGraph(autoencoder),
+        arranged=_EncoderGraph(autoencoder.folded()),
         inputs=(TensorSpec("audio", (1, config.autoencoder.audio_channels, "samples")),),
         outputs=(TensorSpec("latents", (1, config.latent_channels, "frames")),),
         leading_axis="samples",
         longest=config.max_frames * config.samples_per_frame,
-        step=config.autoencoder.encoder.frames_per_window * config.samples_per_frame,
+        step=tiles.multiple * config.samples_per_frame,
         lengths=tuple(frames * config.samples_per_frame for frames in (2, 8, 40)),
         sizes=lambda samples: {"samples": samples, "frames": samples // config.samples_per_frame},
         fixed_values={},
+        tiles=tiles,
     )
 
 

@@ -10,8 +10,8 @@ from sa3_edge.bundle import describe_file
 from sa3_export.graphs import Graph
 from sa3_export.onnx_export import save_onnx, trace_onnx
 from sa3_export.parity import Arrays, measure_parity
-from sa3_export.precision import Bar, Precision, bar_of
-from sa3_export.quantize import block_linears, quantize
+from sa3_export.precision import Bar, Choice, bar_of, settle
+from sa3_export.quantize import block_linears, quantize, weight_shape
 
 
 def export_onnx(
@@ -19,16 +19,17 @@ def export_onnx(
     described: m.Graph,
     folder: Path,
     facts: Mapping[str, str],
-    precisions: Mapping[m.GraphName, Precision],
+    choices: Mapping[m.GraphName, Choice],
 ) -> m.Artifact:
     """Write `folder`/NAME.onnx and say what it is.
 
     `described` is the graph's interface in the manifest, which an ONNX graph takes as it is; `facts` are stamped into
     the file. Raises ParityError if the saved graph does not compute what its module computes.
     """
-    path, precision = folder / f"{graph.name}.onnx", precisions[graph.name]
+    path = folder / f"{graph.name}.onnx"
     model = trace_onnx(graph)
     linears = block_linears(model)
+    precision = settle(choices[graph.name], (size for linear in linears for size in weight_shape(linear)))
     save_onnx(model, path, facts)
     parity = _check(graph, path, bar_of(graph.name, "fp32"))
     if precision == "int8":

@@ -30,15 +30,21 @@ class OnnxKernels:
     def attention(self, q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> Tensor:
         if key_bias is not None:
             raise NotImplementedError("ONNX graphs take any length, so no frame is ever masked")
-        # ONNX Runtime's own operator: its CPU kernel works in tiles, opset 23's Attention stores all logits.
-        heads, head_dim = q.shape[2:]
+        length, heads, head_dim = q.shape[1:]
+        if isinstance(length, int):
+            # Windows, a few tokens each: opset 23's operator, which is done with them sooner.
+            operator, version, attributes = "Attention", OPSET, ("q_num_heads", "kv_num_heads")
+        else:
+            # Whole sequences: ONNX Runtime's own, whose kernel works in tiles; the other stores all logits.
+            operator, version, attributes = "com.microsoft::MultiHeadAttention", _CONTRIB_VERSION, ("num_heads",)
+        folded = [each.flatten(2) for each in (q, k, v)]
         attended: Tensor = symbolic(
-            "com.microsoft::MultiHeadAttention",
-            (q.flatten(2), k.flatten(2), v.flatten(2)),
-            {"num_heads": heads},
+            operator,
+            folded,
+            dict.fromkeys(attributes, heads),
             dtype=q.dtype,
-            shape=q.flatten(2).shape,
-            version=_CONTRIB_VERSION,
+            shape=folded[0].shape,
+            version=version,
         )
         return split_heads(attended, head_dim)
 
@@ -101,7 +107,7 @@ def trace_onnx(graph: Graph) -> ir.Model:
         warnings.simplefilter("ignore")  # the tracer's notes on its own internals
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            graph.module,
+            graph.traced,
             kwargs=graph.example(graph.lengths[1]),
             dynamic_shapes=_dynamic_axes(graph),
             input_names=[spec.name for spec in graph.inputs],

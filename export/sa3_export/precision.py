@@ -1,6 +1,6 @@
 """In which precision each graph of a bundle is stored, and how exact that must be."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -8,6 +8,8 @@ from sa3_edge.errors import RequestError
 from sa3_edge.manifest import GraphName
 
 Precision = Literal["fp32", "int8"]
+# "wide_int8" is int8 for layers that are wide enough to gain by it, else fp32.
+Choice = Literal["fp32", "int8", "wide_int8"]
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,22 @@ INT8_BARS: dict[GraphName, Bar] = {
     "encoder": Bar(snr_db=25.0),
 }
 _NAMES: tuple[GraphName, ...] = get_args(GraphName)
-PRESETS: dict[str, Mapping[GraphName, Precision]] = {
+PRESETS: dict[str, Mapping[GraphName, Choice]] = {
     "fp32": dict.fromkeys(_NAMES, "fp32"),
     "int8": {name: "int8" if name in INT8_BARS else "fp32" for name in _NAMES},
     # What is inaudible is small: the codec. The text encoder and the denoiser, which decide what is played, stay exact.
-    "balanced": {name: "int8" if name in {"decoder", "encoder"} else "fp32" for name in _NAMES},
+    "balanced": {name: "wide_int8" if name in {"decoder", "encoder"} else "fp32" for name in _NAMES},
 }
 
-DEFAULT_PRECISION = "fp32"
+DEFAULT_PRECISION = "balanced"
+_LEAST_WIDTH = 256  # narrower products are over before quantizing their input has paid off
+
+
+def settle(choice: Choice, widths: Iterable[int]) -> Precision:
+    """The precision of a graph whose linear layers have these widths."""
+    if choice == "wide_int8":
+        return "int8" if min(widths, default=0) >= _LEAST_WIDTH else "fp32"
+    return choice
 
 
 def bar_of(graph: GraphName, precision: Precision) -> Bar:
@@ -45,8 +55,8 @@ def bar_of(graph: GraphName, precision: Precision) -> Bar:
     return INT8_BARS[graph] if precision == "int8" else FP32_BAR
 
 
-def parse_precision(text: str) -> dict[GraphName, Precision]:
-    """ "int8,decoder=fp32" -> every graph's precision: a preset, then exceptions.
+def parse_precision(text: str) -> dict[GraphName, Choice]:
+    """ "int8,decoder=fp32" -> what is chosen for every graph: a preset, then exceptions.
 
     Raises RequestError, naming the choices.
     """

@@ -31,6 +31,15 @@ def block_linears(model: ir.Model) -> list[ir.Node]:
     ]
 
 
+def weight_shape(linear: ir.Node) -> tuple[int, int]:
+    """(K, N) of one of `block_linears`."""
+    weight = linear.inputs[1]
+    assert weight is not None
+    assert weight.shape is not None
+    rows, columns = weight.shape.numpy()
+    return rows, columns
+
+
 def quantize_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Weight (K, N) -> int8 (K, N) and scales (N,), so that weight is about int8 * scales."""
     largest = np.abs(weight).max(axis=0)

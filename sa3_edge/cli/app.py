@@ -31,7 +31,7 @@ PrecisionOption = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        help="ONNX: fp32 (default), int8 or balanced (int8 codec), exceptions after it (int8,decoder=fp32). "
+        help="ONNX: balanced (int8 codec; default), fp32 or int8, exceptions after it (int8,decoder=fp32). "
         "Core ML: fp16 (default), fp32, int8 or palettized6. Of two formats, each takes it that has it.",
     ),
 ]

@@ -20,7 +20,6 @@ def export_coreml(
     folder: Path,
     facts: Mapping[str, str],
     options: CoreMLOptions,
-    tile_frames: int,
 ) -> m.Artifact:
     """Write `folder`/NAME.mlpackage and say what it is.
 
@@ -28,7 +27,7 @@ def export_coreml(
     ExportRequestError for an unknown precision and ParityError if the saved package does not compute what the
     graph's module computes.
     """
-    packaged, plan = package_graph(graph), plan_for(graph, options, tile_frames)
+    packaged, plan = package_graph(graph), plan_for(graph, options)
     converted = convert(packaged, plan, options.precision, folder / f"{graph.name}.mlpackage", facts)
     artifact = describe_package(packaged, plan, options.precision, converted)
     return msgspec.structs.replace(artifact, parity=prove(graph, described, artifact, Package(converted.path)))

@@ -106,8 +106,8 @@ class PackagePlan:
     fixed: tuple[int, ...]
 
 
-def plan_for(graph: Graph, options: CoreMLOptions, tile_frames: int) -> PackagePlan:
-    """`tile_frames`: how many frames the decoder is mostly given at once."""
+def plan_for(graph: Graph, options: CoreMLOptions) -> PackagePlan:
+    """How this graph is converted; the decoder has a function for the tiles it is mostly given."""
     match graph.name:
         case "denoiser":
             fixed = options.fixed_frames
@@ -120,7 +120,8 @@ def plan_for(graph: Graph, options: CoreMLOptions, tile_frames: int) -> PackageP
         case "text_encoder":
             return PackagePlan("cpu_and_gpu", _products_only, frozenset(), ())
         case "decoder":
-            return PackagePlan("cpu_and_gpu", None, frozenset(), (tile_frames,))
+            assert graph.tiles is not None
+            return PackagePlan("cpu_and_gpu", None, frozenset(), (graph.tiles.frames + 2 * graph.tiles.overlap,))
     return PackagePlan("cpu_and_gpu", None, frozenset(), ())
 
 

@@ -94,7 +94,7 @@ def _convert_dynamic(graph: Graph, plan: PackagePlan, half: bool) -> Any:
     ]
     with use_kernels(CoreMLKernels()), torch.no_grad():
         trace: Callable[..., Any] = torch.jit.trace
-        traced = trace(graph.module.eval(), tuple(example_at(graph, length).values()), check_trace=False)
+        traced = trace(graph.traced.eval(), tuple(example_at(graph, length).values()), check_trace=False)
     return ct.convert(
         traced,
         inputs=inputs,

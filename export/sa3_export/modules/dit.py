@@ -44,7 +44,7 @@ class _SelfAttention(nn.Module):
         self.k_norm = RMSNorm(head_dim, _QK_NORM_EPS)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], key_bias: Tensor | None) -> Tensor:  # (1, S, W)
-        q, k, v = projections(x, self.to_qkv.weight, 3, self.head_dim)
+        q, k, v = projections(x, self.to_qkv, 3, self.head_dim)
         q = ops.rotary(self.q_norm(q), *rotary)
         k = ops.rotary(self.k_norm(k), *rotary)
         out: Tensor = self.to_out(ops.attention(q, k, v, key_bias).flatten(2))
@@ -63,7 +63,7 @@ class _CrossAttention(nn.Module):
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Context (1, S, W) -> scaled keys (H, D, S), values (H, S, D)."""
-        k, v = projections(context, self.to_kv.weight, 2, self.head_dim)
+        k, v = projections(context, self.to_kv, 2, self.head_dim)
         k = self.k_norm(k) * self.head_dim**-0.5
         return k[0].permute(1, 2, 0), v[0].permute(1, 0, 2)
 

@@ -47,7 +47,11 @@ class RMSNorm(nn.Module):
 
 
 class DynamicTanh(nn.Module):
-    """gamma * tanh(alpha x) + beta, in the place of a norm."""
+    """gamma * tanh(alpha x) + beta, in the place of a norm. A factor that is None is in a linear layer beside it."""
+
+    alpha: nn.Parameter | None
+    gamma: nn.Parameter | None
+    beta: nn.Parameter | None
 
     def __init__(self, dim: int):
         super().__init__()
@@ -56,7 +60,17 @@ class DynamicTanh(nn.Module):
         self.beta = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.gamma * torch.tanh(self.alpha * x) + self.beta
+        squashed = torch.tanh(x if self.alpha is None else self.alpha * x)
+        return squashed if self.gamma is None or self.beta is None else self.gamma * squashed + self.beta
+
+    def fold_into_next(self, linear: nn.Linear) -> None:
+        """Leave gamma and beta to the one layer that reads the norm."""
+        assert self.gamma is not None
+        assert self.beta is not None
+        shift = linear.weight @ self.beta
+        linear.bias = nn.Parameter(shift if linear.bias is None else linear.bias + shift, requires_grad=False)
+        linear.weight = nn.Parameter(linear.weight * self.gamma, requires_grad=False)
+        self.gamma = self.beta = None
 
 
 def equal_parts(stacked: Tensor, count: int) -> list[Tensor]:
@@ -84,6 +98,13 @@ class FeedForward(nn.Module):
         super().__init__()
         # Index 1 is a rearrangement without weights in the reference, hence the checkpoint's ff.0 and ff.2.
         self.ff = nn.Sequential(_GLU(dim, inner_dim), nn.Identity(), nn.Linear(inner_dim, dim))
+
+    @property
+    def input_projection(self) -> nn.Linear:
+        """The layer that reads x: value and gate."""
+        glu = self.ff[0]
+        assert isinstance(glu, _GLU)
+        return glu.proj
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.ff(x)
@@ -118,6 +139,8 @@ def split_heads(x: Tensor, head_dim: int) -> Tensor:
     return x.reshape(*x.shape[:-1], -1, head_dim)
 
 
-def projections(x: Tensor, weight: Tensor, count: int, head_dim: int) -> list[Tensor]:
-    """x times each of the `count` equal parts of a fused projection, split into heads."""
-    return [split_heads(F.linear(x, part), head_dim) for part in equal_parts(weight, count)]
+def projections(x: Tensor, linear: nn.Linear, count: int, head_dim: int) -> list[Tensor]:
+    """Each of the `count` equal parts of a fused projection of x, split into heads."""
+    weights = equal_parts(linear.weight, count)
+    biases = [None] * count if linear.bias is None else equal_parts(linear.bias, count)
+    return [split_heads(F.linear(x, weight, bias), head_dim) for weight, bias in zip(weights, biases, strict=True)]

@@ -4,6 +4,8 @@ Both directions work on windows of two frames, half the blocks on the grid and h
 Noise that the reference adds while decoding is left out: a seed gives the same audio each time.
 """
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,12 +29,24 @@ class _DifferentialAttention(nn.Module):
         self.k_norm = DynamicTanh(head_dim)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        q, k, v, q_diff, k_diff = projections(x, self.to_qkv.weight, 5, self.head_dim)
+        q, k, v, q_diff, k_diff = projections(x, self.to_qkv, 5, self.head_dim)
         q, q_diff = (ops.rotary(self.q_norm(each), cos, sin) for each in (q, q_diff))
         k, k_diff = (ops.rotary(self.k_norm(each), cos, sin) for each in (k, k_diff))
         attended = ops.attention(q, k, v) - ops.attention(q_diff, k_diff, v)
         out: Tensor = self.to_out(attended.flatten(2))
         return out
+
+    def fold_scales(self) -> None:
+        """Leave the alphas of the norms of queries and keys to the projection that they follow."""
+        q_scale, k_scale = self.q_norm.alpha, self.k_norm.alpha
+        assert q_scale is not None
+        assert k_scale is not None
+        parts = (q_scale, k_scale, torch.ones(1), q_scale, k_scale)  # q, k, v, q_diff, k_diff
+        scales = torch.cat(parts).repeat_interleave(self.to_out.in_features)
+        self.to_qkv.weight = nn.Parameter(self.to_qkv.weight * scales[:, None], requires_grad=False)
+        if self.to_qkv.bias is not None:
+            self.to_qkv.bias = nn.Parameter(self.to_qkv.bias * scales, requires_grad=False)
+        self.q_norm.alpha = self.k_norm.alpha = None
 
 
 class _Block(nn.Module):
@@ -158,6 +172,17 @@ class Autoencoder(nn.Module):
         bottleneck = self.bottleneck
         out: Tensor = (z * bottleneck.scaling_factor + bottleneck.bias) / bottleneck.running_std
         return out
+
+    def folded(self) -> "Autoencoder":
+        """The same function in fewer passes over the activations: what norms multiply by and add is in the linear
+        layers beside them."""
+        copied = copy.deepcopy(self)
+        for block in copied.modules():
+            if isinstance(block, _Block):
+                block.pre_norm.fold_into_next(block.self_attn.to_qkv)
+                block.ff_norm.fold_into_next(block.ff.input_projection)
+                block.self_attn.fold_scales()
+        return copied
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (1, C, n), n even -> audio (1, channels, n * samples per frame)."""
