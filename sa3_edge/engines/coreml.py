@@ -7,16 +7,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast, get_args
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines import EngineOptions, Tensors
+from sa3_edge.engines import EngineOptions, Tensors, chosen_units
 from sa3_edge.engines.fixed_lengths import FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
-from sa3_edge.errors import BundleError, EngineError, RequestError
+from sa3_edge.errors import BundleError, EngineError
 from sa3_edge.manifest import Artifact, ComputeUnits, Graph, GraphName, Tensor
 
 # What every step of a run is given again: cast and filled up once.
@@ -114,10 +114,7 @@ class CoreMLEngine:
 
     def __init__(self, options: EngineOptions, runtime: Runtime | None = None, cache: Path | None = None):
         """`runtime` and `cache` stand in for Core ML and the user's cache folder where there is none."""
-        units = options.compute_units
-        if units is not None and units not in get_args(ComputeUnits):
-            raise RequestError(f"unknown compute units {units!r}; choose {' or '.join(get_args(ComputeUnits))}")
-        self._units = cast("ComputeUnits | None", units)
+        self._units = chosen_units(options)
         self._runtime: Runtime = runtime or _MacRuntime()
         self._cache = cache or user_cache_path("sa3-edge") / "coreml"
 
