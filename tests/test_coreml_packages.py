@@ -86,7 +86,7 @@ def test_a_whole_run(
 ) -> None:
     """Text to audio through the Core ML graphs, on fixed functions with masked frames and on the dynamic one."""
     core_ml = EvaluatedCoreML()
-    monkeypatch.setattr("sa3_edge.engines.coreml._MacRuntime", lambda: core_ml)
+    monkeypatch.setattr("sa3_edge.engines.coreml.MacRuntime", lambda: core_ml)
     (run,) = [run for run in golden_arguments["runs"] if run["name"] == name]
     request = GenerationRequest(run["prompt"], run["duration"], run["seed"], run.get("steps"))
     made = Pipeline.load(exact_bundle, "coreml", compute_units=units).generate(request)

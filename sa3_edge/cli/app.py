@@ -366,8 +366,19 @@ def verify(
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
+def doctor(
+    bundle: Annotated[
+        str | None,
+        typer.Option(help="Instead, on a Mac: where Core ML plans to run each operation of this bundle's packages."),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Show versions, engines, the processor and the models that are installed."""
+    if bundle is not None:
+        from sa3_edge.cli import placement
+
+        placement.run(bundle, json)
+        return
     from sa3_edge.cli.doctor import run
 
     run(json)

@@ -16,12 +16,13 @@ from platformdirs import user_cache_path
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors, chosen_units
 from sa3_edge.engines.fixed_lengths import FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
-from sa3_edge.errors import BundleError, EngineError
+from sa3_edge.errors import BundleError, EngineError, RequestError
 from sa3_edge.manifest import Artifact, ComputeUnits, Graph, GraphName, Tensor
 
 # What every step of a run is given again: cast and filled up once.
 _SHARED_BY_STEPS = frozenset({"cross_k", "cross_v", "global_embed", "local_embed", "key_bias"})
-_WITH_NEURAL_ENGINE = frozenset({"all", "cpu_and_ne"})
+WITH_NEURAL_ENGINE = frozenset({"all", "cpu_and_ne"})
+_OLDEST_MACOS = 15
 
 
 class Predictor(Protocol):
@@ -42,28 +43,35 @@ class Runtime(Protocol):
         """Load one function of a compiled model, None for a model that has but one."""
 
 
-class _MacRuntime:
-    """Core ML through coremltools."""
+class MacRuntime:
+    """Core ML through coremltools. Raises EngineError where there is none."""
 
-    _ct: Any
     version: str
 
     def __init__(self) -> None:
         if sys.platform != "darwin":
             raise EngineError(f"Core ML runs on macOS only, this is {platform.system()}; use --engine onnxruntime")
+        system = platform.mac_ver()[0]
+        if int(system.split(".")[0]) < _OLDEST_MACOS:
+            raise EngineError(f"the Core ML packages need macOS {_OLDEST_MACOS}, this is {system}")
         try:
             import coremltools
         except ImportError as error:
             raise EngineError(f'coremltools cannot be loaded ({error}); pip install "sa3-edge[coreml]"') from error
-        self._ct = coremltools
-        self.version = f"macOS {platform.mac_ver()[0]}, coremltools {coremltools.__version__}"
+        if coremltools.models.model._MLModelProxy is None:  # only its wheels for macOS have it
+            raise EngineError(
+                f"coremltools {coremltools.__version__} was installed without its part for Core ML; "
+                "pip install --force-reinstall --only-binary coremltools coremltools"
+            )
+        self.coremltools: Any = coremltools
+        self.version = f"macOS {system}, coremltools {coremltools.__version__}"
 
     def compile(self, package: Path, destination: Path) -> None:
-        self._ct.models.utils.compile_model(str(package), str(destination))
+        self.coremltools.models.utils.compile_model(str(package), str(destination))
 
     def load(self, model: Path, function: str | None, units: ComputeUnits) -> Predictor:
-        compute_unit = self._ct.ComputeUnit[units.upper()]
-        loaded: Predictor = self._ct.models.CompiledMLModel(str(model), compute_unit, function_name=function)
+        compute_unit = self.coremltools.ComputeUnit[units.upper()]
+        loaded: Predictor = self.coremltools.models.CompiledMLModel(str(model), compute_unit, function_name=function)
         return loaded
 
 
@@ -75,7 +83,7 @@ class CoreMLSession:
     ):
         self._name, self._graph, self._load = name, graph, load
         self._inputs = artifact.inputs or graph.inputs
-        self._chooser = FunctionChooser(graph, artifact, prefer_fixed=units in _WITH_NEURAL_ENGINE)
+        self._chooser = FunctionChooser(graph, artifact, prefer_fixed=units in WITH_NEURAL_ENGINE)
         self._loaded: dict[str, Predictor] = {}
         self._filled: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}  # by input: what was given, filled up
 
@@ -115,7 +123,7 @@ class CoreMLEngine:
     def __init__(self, options: EngineOptions, runtime: Runtime | None = None, cache: Path | None = None):
         """`runtime` and `cache` stand in for Core ML and the user's cache folder where there is none."""
         self._units = chosen_units(options)
-        self._runtime: Runtime = runtime or _MacRuntime()
+        self._runtime: Runtime = runtime or MacRuntime()
         self._cache = cache or user_cache_path("sa3-edge") / "coreml"
 
     def load(self, bundle: Bundle, graph: GraphName) -> CoreMLSession:
@@ -159,6 +167,14 @@ class CoreMLEngine:
                 if not destination.exists():  # another process was first
                     shutil.copytree(made, destination)
         return destination
+
+
+def packaged_graphs(bundle: Bundle) -> dict[GraphName, Graph]:
+    """The graphs of which a bundle has Core ML packages. Raises RequestError if there are none."""
+    graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if "coreml" in graph.artifacts}
+    if not graphs:
+        raise RequestError(f"{bundle.path} holds no Core ML packages; export with --engine coreml")
+    return graphs
 
 
 def package_folder(bundle: Bundle, artifact: Artifact) -> Path:

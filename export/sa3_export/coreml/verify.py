@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines.coreml import package_folder
+from sa3_edge.engines.coreml import package_folder, packaged_graphs
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.evaluator import Package
@@ -28,9 +28,7 @@ def verify_bundle(
     The reference is the bundle's own ONNX graphs, or PyTorch with the weights of `checkpoint`. Raises ParityError
     below the bars of export, RequestError if the bundle holds no packages or nothing to compare them with.
     """
-    graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if "coreml" in graph.artifacts}
-    if not graphs:
-        raise RequestError(f"{bundle.path} holds no Core ML packages; export with --engine coreml")
+    graphs = packaged_graphs(bundle)
     opened = None if checkpoint is None else Checkpoint(checkpoint)
     measured = {}
     for name, described in graphs.items():
