@@ -15,13 +15,13 @@ from platformdirs import user_cache_path
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors, chosen_units
-from sa3_edge.engines.fixed_lengths import FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
+from sa3_edge.engines.fixed_lengths import DYNAMIC, FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
 from sa3_edge.errors import BundleError, EngineError, RequestError
 from sa3_edge.manifest import Artifact, ComputeUnits, Graph, GraphName, Tensor
 
 # What every step of a run is given again: cast and filled up once.
 _SHARED_BY_STEPS = frozenset({"cross_k", "cross_v", "global_embed", "local_embed", "key_bias"})
-WITH_NEURAL_ENGINE = frozenset({"all", "cpu_and_ne"})
+_WITH_NEURAL_ENGINE = frozenset({"all", "cpu_and_ne"})
 _OLDEST_MACOS = 15
 
 
@@ -83,7 +83,7 @@ class CoreMLSession:
     ):
         self._name, self._graph, self._load = name, graph, load
         self._inputs = artifact.inputs or graph.inputs
-        self._chooser = FunctionChooser(graph, artifact, prefer_fixed=units in WITH_NEURAL_ENGINE)
+        self._chooser = FunctionChooser(graph, artifact, prefer_fixed=units in _WITH_NEURAL_ENGINE)
         self._loaded: dict[str, Predictor] = {}
         self._filled: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}  # by input: what was given, filled up
 
@@ -114,6 +114,28 @@ class CoreMLSession:
         return filled
 
 
+def compile_package(runtime: Runtime, package: Path, destination: Path) -> None:
+    """Compile an .mlpackage to the .mlmodelc `destination`. Raises EngineError."""
+    try:
+        runtime.compile(package, destination)
+    except Exception as error:  # Core ML's errors arrive as RuntimeError and as others
+        raise EngineError(f"Core ML cannot compile {package}: {error}") from error
+
+
+def open_session(
+    runtime: Runtime, name: GraphName, graph: Graph, artifact: Artifact, model: Path, units: ComputeUnits
+) -> CoreMLSession:
+    """A session of the compiled `model` of a graph; it raises EngineError for a function that cannot be loaded."""
+
+    def load(function: str) -> Predictor:
+        try:
+            return runtime.load(model, function if artifact.functions else None, units)
+        except Exception as error:
+            raise EngineError(f"Core ML cannot load {name} ({function}): {error}") from error
+
+    return CoreMLSession(name, graph, artifact, units, load)
+
+
 class CoreMLEngine:
     """Runs a bundle's .mlpackage or .mlmodelc files."""
 
@@ -130,14 +152,7 @@ class CoreMLEngine:
         artifact = bundle.artifact(graph, self.artifact)
         units = self._units or artifact.compute_units or "all"
         model = self._compiled(bundle, artifact)
-
-        def load(function: str) -> Predictor:
-            try:
-                return self._runtime.load(model, function if artifact.functions else None, units)
-            except Exception as error:
-                raise EngineError(f"Core ML cannot load {graph} ({function}): {error}") from error
-
-        return CoreMLSession(graph, bundle.manifest.graphs[graph], artifact, units, load)
+        return open_session(self._runtime, graph, bundle.manifest.graphs[graph], artifact, model, units)
 
     def describe(self) -> str:
         return f"Core ML, {self._runtime.version}, compute units {self._units or 'as the bundle says'}"
@@ -157,10 +172,7 @@ class CoreMLEngine:
         self._cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._cache) as temporary:
             made = Path(temporary) / destination.name
-            try:
-                self._runtime.compile(package, made)
-            except Exception as error:
-                raise EngineError(f"Core ML cannot compile {package}: {error}") from error
+            compile_package(self._runtime, package, made)
             try:
                 made.rename(destination)
             except OSError:
@@ -175,6 +187,12 @@ def packaged_graphs(bundle: Bundle) -> dict[GraphName, Graph]:
     if not graphs:
         raise RequestError(f"{bundle.path} holds no Core ML packages; export with --engine coreml")
     return graphs
+
+
+def meant_units(artifact: Artifact, function: str) -> ComputeUnits:
+    """Where a function is meant to run: the one of any length beside fixed ones is there for CPU and GPU."""
+    units = artifact.compute_units or "all"
+    return "cpu_and_gpu" if function == DYNAMIC and artifact.functions and units in _WITH_NEURAL_ENGINE else units
 
 
 def package_folder(bundle: Bundle, artifact: Artifact) -> Path:

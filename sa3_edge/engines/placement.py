@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines.coreml import WITH_NEURAL_ENGINE, MacRuntime, package_folder, packaged_graphs
+from sa3_edge.engines.coreml import MacRuntime, compile_package, meant_units, package_folder, packaged_graphs
 from sa3_edge.engines.fixed_lengths import DYNAMIC
 from sa3_edge.errors import EngineError
-from sa3_edge.manifest import Artifact, ComputeUnits, GraphName
+from sa3_edge.manifest import ComputeUnits, GraphName
 
 Device = Literal["Neural Engine", "GPU", "CPU", "unknown"]
 
@@ -77,7 +77,7 @@ class MacPlanner:
         with tempfile.TemporaryDirectory() as temporary:
             if model.suffix == ".mlpackage":
                 compiled = Path(temporary) / "model.mlmodelc"
-                self._runtime.compile(with_default(model, function, Path(temporary)), compiled)
+                compile_package(self._runtime, with_default(model, function, Path(temporary)), compiled)
                 model = compiled  # an .mlpackage here would end the process (apple/coremltools#2757)
             loaded = ct.models.compute_plan.MLComputePlan.load_from_path(str(model), ct.ComputeUnit[units.upper()])
             return read_plan(loaded, function)
@@ -124,7 +124,7 @@ def placements(bundle: Bundle, planner: Planner) -> Iterator[Placement]:
     for name, graph in packaged_graphs(bundle).items():
         artifact = graph.artifacts["coreml"]
         for function in (DYNAMIC, *artifact.functions):
-            units = _units(artifact, function)
+            units = meant_units(artifact, function)
             try:
                 operations = planner.plan(package_folder(bundle, artifact), function, units)
             except EngineError:
@@ -132,12 +132,6 @@ def placements(bundle: Bundle, planner: Planner) -> Iterator[Placement]:
             except Exception as error:  # Core ML's errors arrive as RuntimeError and as others
                 raise EngineError(f"Core ML has no plan for {name} ({function}): {error}") from error
             yield _summarize(name, function, units, operations)
-
-
-def _units(artifact: Artifact, function: str) -> ComputeUnits:
-    """Where a function is meant to run: the one of any length beside fixed ones is there for CPU and GPU."""
-    units = artifact.compute_units or "all"
-    return "cpu_and_gpu" if function == DYNAMIC and artifact.functions and units in WITH_NEURAL_ENGINE else units
 
 
 def _summarize(graph: GraphName, function: str, units: ComputeUnits, operations: list[Operation]) -> Placement:

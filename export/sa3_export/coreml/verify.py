@@ -1,4 +1,4 @@
-"""Proves the Core ML packages of a finished bundle again, on any machine."""
+"""Proves the Core ML packages of a finished bundle again, on any machine; where Core ML runs, by its predictions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines.coreml import package_folder, packaged_graphs
+from sa3_edge.engines.coreml import Runtime, package_folder, packaged_graphs
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.evaluator import Package
@@ -21,12 +21,16 @@ _FIXED_VALUES = {"t": 0.63, "seconds": 30.25, "padding_scale": 1.0}
 
 
 def verify_bundle(
-    bundle: Bundle, checkpoint: Path | None = None, progress: Callable[[str], None] = lambda graph: None
+    bundle: Bundle,
+    checkpoint: Path | None = None,
+    core_ml: Runtime | None = None,
+    progress: Callable[[str], None] = lambda graph: None,
 ) -> dict[m.GraphName, list[m.Parity]]:
-    """Evaluate every function of every Core ML package and compare it; the parity by graph.
+    """Run every function of every Core ML package and compare it; the parity by graph.
 
-    The reference is the bundle's own ONNX graphs, or PyTorch with the weights of `checkpoint`. Raises ParityError
-    below the bars of export, RequestError if the bundle holds no packages or nothing to compare them with.
+    They are run by `core_ml`, or evaluated if that is None. The reference is the bundle's own ONNX graphs, or PyTorch
+    with the weights of `checkpoint`. Raises ParityError below the bars of export, RequestError if the bundle holds no
+    packages or nothing to compare them with.
     """
     graphs = packaged_graphs(bundle)
     opened = None if checkpoint is None else Checkpoint(checkpoint)
@@ -41,7 +45,7 @@ def verify_bundle(
         else:
             raise RequestError(f"{bundle.path} has no ONNX graphs to compare with; name the checkpoint, --checkpoint")
         package = Package(package_folder(bundle, artifact))
-        measured[name] = prove(reference, described, artifact, package, structure=opened is not None)
+        measured[name] = prove(reference, described, artifact, package, core_ml, structure=opened is not None)
     return measured
 
 
