@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import onnxruntime as ort
 import pytest
 import typer
 
@@ -44,6 +46,57 @@ def test_command_line_over_environment_over_file(
     monkeypatch.setenv("SA3_EDGE_LIMITER", "yes")
     options = _options(run_cli, tmp_path, "--steps", "3")
     assert (options["seconds"], options["steps"], options["limiter"]) == (0.5, 3, True)
+
+
+@pytest.fixture
+def core_ml_units(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """An onnxruntime that has Core ML, and the compute units that sessions were made with; the CPU does the work."""
+    asked: list[str] = []
+    real = ort.InferenceSession
+
+    def session(path: Path, options: Any, providers: list[Any], **others: Any) -> Any:
+        asked.extend(provider[1]["MLComputeUnits"] for provider in providers if isinstance(provider, tuple))
+        return real(path, options, ["CPUExecutionProvider"], **others)
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CoreMLExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    return asked
+
+
+def test_default_compute_units_are_for_engines_that_take_them(
+    run_cli: RunCli, write: Write, tmp_path: Path, core_ml_units: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write('model = "demo"\nseconds = 0.5\nsteps = 1\ncompute_units = "cpu_and_gpu"\n')
+    _options(run_cli, tmp_path)
+    assert core_ml_units == []
+    _options(run_cli, tmp_path, "--engine", "onnxruntime-coreml")
+    assert set(core_ml_units) == {"CPUAndGPU"}
+    monkeypatch.setenv("SA3_EDGE_COMPUTE_UNITS", "cpu_and_ne")
+    core_ml_units.clear()
+    _options(run_cli, tmp_path, "--engine", "onnxruntime-coreml")
+    assert set(core_ml_units) == {"CPUAndNeuralEngine"}
+    core_ml_units.clear()
+    _options(run_cli, tmp_path, "--engine", "onnxruntime-coreml", "--compute-units", "cpu_only")
+    assert set(core_ml_units) == {"CPUOnly"}
+
+
+def test_regenerate_takes_compute_units(
+    run_cli: RunCli, write: Write, tmp_path: Path, core_ml_units: list[str]
+) -> None:
+    write('compute_units = "cpu_and_gpu"\n')
+    clip, again = tmp_path / "x.wav", ("-o", tmp_path / "again.wav")
+    arguments = ("-m", "demo", "-s", "0.5", "--steps", "1", "--engine", "onnxruntime-coreml", "-o", clip)
+    assert run_cli("generate", "x", *arguments)[0] == 0
+    code, _, err = run_cli("regenerate", clip, *again)
+    assert (code, "engine differs" in err) == (0, False)
+    assert set(core_ml_units) == {"CPUAndGPU"}
+    core_ml_units.clear()
+    code, _, err = run_cli("regenerate", clip, "--compute-units", "cpu_only", *again)
+    assert (code, "engine differs" in err) == (0, True)
+    assert set(core_ml_units) == {"CPUOnly"}
+    assert run_cli("regenerate", clip, "--engine", "onnxruntime", *again)[0] == 0
+    code, _, err = run_cli("regenerate", clip, "--engine", "onnxruntime", "--compute-units", "cpu_only", *again)
+    assert (code, "compute units (cpu_only) are for" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

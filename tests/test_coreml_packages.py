@@ -3,12 +3,14 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import coremltools as ct
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sa3_edge import GenerationRequest, Pipeline
 from sa3_edge import manifest as m
@@ -19,9 +21,11 @@ from sa3_edge.manifest import decode_manifest
 from sa3_export import CoreMLOptions, export_bundle
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.artifact import export_coreml
+from sa3_export.coreml.evaluator import Package
 from sa3_export.errors import ExportRequestError
 from sa3_export.export import describe
 from sa3_export.graphs import GRAPHS
+from sa3_export.onnx_artifact import export_onnx
 from sa3_export.parity import snr_db
 from tests.conftest import Golden, RunCli, relative_error
 from tests.coreml import EvaluatedCoreML, one_thread
@@ -86,7 +90,7 @@ def test_a_whole_run(
 ) -> None:
     """Text to audio through the Core ML graphs, on fixed functions with masked frames and on the dynamic one."""
     core_ml = EvaluatedCoreML()
-    monkeypatch.setattr("sa3_edge.engines.coreml._MacRuntime", lambda: core_ml)
+    monkeypatch.setattr("sa3_edge.engines.coreml.MacRuntime", lambda: core_ml)
     (run,) = [run for run in golden_arguments["runs"] if run["name"] == name]
     request = GenerationRequest(run["prompt"], run["duration"], run["seed"], run.get("steps"))
     made = Pipeline.load(exact_bundle, "coreml", compute_units=units).generate(request)
@@ -211,6 +215,106 @@ def test_verify_proves_a_finished_bundle(half_bundle: Path, run_cli: RunCli) -> 
     assert {16, 17, 128} <= {figure["length"] for figure in parity["denoiser"]}
     assert min(figure["snr_db"] for figure in parity["denoiser"]) >= 50
     assert min(figure["snr_db"] for figure in parity["decoder"]) >= 80
+
+
+def test_verify_asks_no_more_than_an_int8_graph_can_show(
+    half_bundle: Path, tiny_checkpoint: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
+    folder = Path(shutil.copytree(half_bundle, tmp_path / "bundle"))
+    manifest = Bundle.load(folder).manifest
+    graph = GRAPHS["decoder"](Checkpoint(tiny_checkpoint))
+    onnx = export_onnx(graph, manifest.graphs["decoder"], folder, {}, {"decoder": "int8"})
+    manifest.graphs["decoder"].artifacts["onnx"] = onnx
+    (folder / m.FILE_NAME).write_bytes(m.encode_manifest(manifest))
+    code, out, err = run_cli("verify", folder, "--json")
+    assert (code, err) == (0, "")
+    measured = min(figure["snr_db"] for figure in json.loads(out)["parity"]["decoder"])
+    assert measured == pytest.approx(min(figure.snr_db for figure in onnx.parity), abs=3)
+
+
+class Predicting(EvaluatedCoreML):
+    """Core ML on a Mac, for the gate: remembers the compute units of each function. `broken` ones compute NaN."""
+
+    version = "macOS 15.0, stand-in"
+
+    def __init__(self, broken: str | None = None) -> None:
+        super().__init__()
+        self.units: dict[tuple[str, str], str] = {}
+        self._broken = broken
+
+    def load(self, model: Path, function: str | None, units: m.ComputeUnits) -> Any:
+        loaded = super().load(model, function, units)
+        self.units[loaded.package.path.stem, loaded.function] = units
+        return NotANumber() if loaded.function == self._broken else loaded
+
+
+class NotANumber:
+    def predict(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        return {"velocity": np.full_like(inputs["x"], np.nan)}
+
+
+MEANT_UNITS = {
+    ("text_encoder", "main"): "cpu_and_gpu",
+    ("conditioner", "main"): "cpu_only",
+    ("denoiser", "main"): "cpu_and_gpu",
+    ("denoiser", "frames_16"): "cpu_and_ne",
+    ("denoiser", "frames_128"): "cpu_and_ne",
+    ("decoder", "main"): "cpu_and_gpu",
+    ("decoder", "frames_68"): "cpu_and_gpu",
+    ("encoder", "main"): "cpu_and_gpu",
+}
+
+
+def test_where_core_ml_runs_its_predictions_are_the_proof(
+    half_bundle: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core_ml = Predicting()
+    monkeypatch.setattr("sa3_export.coreml.gate.MacRuntime", lambda: core_ml)
+    code, out, err = run_cli("verify", half_bundle)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "proved by Core ML prediction, macOS 15.0, stand-in"
+    assert core_ml.units == MEANT_UNITS
+
+
+def test_a_prediction_that_is_wrong_is_refused(
+    half_bundle: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sa3_export.coreml.gate.MacRuntime", lambda: Predicting(broken="frames_16"))
+    code, out, err = run_cli("verify", half_bundle)
+    assert (code, out) == (1, "")
+    assert "denoiser: velocity differs" in err
+    assert "(Core ML prediction, macOS 15.0, stand-in, cpu_and_ne)" in err
+
+
+def test_export_predicts_where_core_ml_runs(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    core_ml = Predicting()
+    monkeypatch.setattr("sa3_export.coreml.gate.MacRuntime", lambda: core_ml)
+    graph = GRAPHS["conditioner"](Checkpoint(tiny_checkpoint))
+    evaluated = []
+    run = Package.run
+
+    def remember(package: Package, function: str, inputs: Any, *, half: bool = True) -> Any:
+        evaluated.append(half)
+        return run(package, function, inputs, half=half)
+
+    monkeypatch.setattr(Package, "run", remember)
+    artifact = export_coreml(graph, describe(graph), tmp_path, {}, CoreMLOptions("fp16"))
+    assert core_ml.functions_run == {("conditioner", "main")}
+    assert evaluated.count(False) == len(artifact.parity)  # its structure, by the evaluator, as on any machine
+
+
+def test_what_proved_the_packages_is_told(
+    half_bundle: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert run_cli("verify", half_bundle)[1].splitlines()[-1] == "proved by evaluating the program"
+    manifest = Bundle.load(half_bundle).manifest
+    assert manifest.made_with["coreml proof"] == "evaluating the program"
+    monkeypatch.setattr("sa3_export.export_synthetic", lambda *args, **kwargs: manifest)
+    arguments = ("export", "--synthetic", "tiny", "--engine", "onnx,coreml", "--out", tmp_path / "out")
+    assert "Core ML packages proved by evaluating the program\n" in run_cli(*arguments)[1]
+    assert json.loads(run_cli(*arguments, "--json")[1])["coreml_proof"] == "evaluating the program"
 
 
 def test_verify_refuses_a_changed_weight(half_bundle: Path, run_cli: RunCli, tmp_path: Path) -> None:

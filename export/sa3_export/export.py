@@ -18,7 +18,7 @@ from sa3_export.checkpoint import Checkpoint
 from sa3_export.config import ModelConfig
 from sa3_export.coreml.contract import CoreMLOptions, check_precision
 from sa3_export.errors import ExportRequestError
-from sa3_export.formats import check_formats
+from sa3_export.formats import COREML_PROOF, check_formats
 from sa3_export.graphs import GRAPHS, Graph, TensorSpec, tiling
 from sa3_export.lora import AdapterFile
 from sa3_export.onnx_artifact import export_onnx
@@ -247,6 +247,13 @@ def _manifest(
         tiles=tiling(config),
         graphs=graphs,
         made_with=({"onnx opset": str(OPSET)} if "onnx" in formats else {})
-        | {package: metadata.version(package) for package in packages},
+        | {package: metadata.version(package) for package in packages}
+        | (_coreml_proof() if "coreml" in formats else {}),
         unknown_config_keys=list(checkpoint.unknown_keys),
     )
+
+
+def _coreml_proof() -> dict[str, str]:
+    from sa3_export.coreml.gate import core_ml_here, proof
+
+    return {COREML_PROOF: proof(core_ml_here())}

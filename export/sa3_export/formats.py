@@ -6,6 +6,7 @@ from sa3_export.coreml.contract import PRECISIONS, CoreMLOptions
 from sa3_export.errors import ExportRequestError
 from sa3_export.precision import DEFAULT_PRECISION, PRESETS
 
+COREML_PROOF = "coreml proof"  # in the manifest's made_with: what the packages' figures were measured by
 FORMATS = ("onnx", "coreml")
 _PRECISIONS: dict[str, Sequence[str]] = {"onnx": tuple(PRESETS), "coreml": PRECISIONS}
 

@@ -24,7 +24,9 @@ def main() -> None:
     """Run the command line: exit 2 for bad requests, 1 for failures, 130 for Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        app(default_map={"generate": defaults()})
+        # Not the default compute units: those depend on the engine, see `generate.compute_units`.
+        options = {name: value for name, value in defaults().items() if name != "compute_units"}
+        app(default_map={"generate": options})
     except _Interrupted:
         _fail("interrupted", _INTERRUPTED)
     except Sa3Error as error:

@@ -205,7 +205,8 @@ def generate(
         limiter=limiter,
     )
     files = FileOptions(output, save_latents, format, bits, sidecar)
-    options = single.RunOptions(model, engine, threads, json, quiet, verbose, play, compute_units)
+    units = single.compute_units(engine, compute_units)
+    options = single.RunOptions(model, engine, threads, json, quiet, verbose, play, units)
     if (prompt is None) == (prompts is None):
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
     if prompts is None:
@@ -235,6 +236,7 @@ def regenerate(
     negative_prompt: Annotated[str | None, typer.Option(help="Another negative prompt.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Another model.")] = None,
     engine: Annotated[str | None, typer.Option(help="Another engine.")] = None,
+    compute_units: ComputeUnitsOption = None,
     output: OutputOption = None,
     format: FormatOption = None,
     bits: BitsOption = None,
@@ -256,7 +258,8 @@ def regenerate(
         "cfg": cfg,
         "negative_prompt": negative_prompt,
     }
-    replay.regenerate(file, changes, model, engine, FileOptions(output, None, format, bits, sidecar), json)
+    files = FileOptions(output, None, format, bits, sidecar)
+    replay.regenerate(file, changes, model, engine, compute_units, files, json)
 
 
 @app.command()
@@ -363,8 +366,19 @@ def verify(
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
+def doctor(
+    bundle: Annotated[
+        str | None,
+        typer.Option(help="Instead, on a Mac: where Core ML plans to run each operation of this bundle's packages."),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Show versions, engines, the processor and the models that are installed."""
+    if bundle is not None:
+        from sa3_edge.cli import placement
+
+        placement.run(bundle, json)
+        return
     from sa3_edge.cli.doctor import run
 
     run(json)

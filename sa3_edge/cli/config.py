@@ -20,6 +20,7 @@ DEFAULTS: dict[str, type] = {
     "model": str,
     "engine": str,
     "threads": int,
+    "compute_units": str,
     "seconds": float,
     "steps": int,
     "headroom": float,

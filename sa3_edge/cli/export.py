@@ -30,7 +30,7 @@ def run(options: ExportOptions, json: bool) -> None:
         raise RequestError("--lora needs a checkpoint: random weights have nothing to adapt")
     try:
         from sa3_export import AdapterFile, export_bundle, export_synthetic
-        from sa3_export.formats import split_precision
+        from sa3_export.formats import COREML_PROOF, split_precision
     except ModuleNotFoundError as error:
         raise Sa3Error(f'export needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
 
@@ -57,6 +57,7 @@ def run(options: ExportOptions, json: bool) -> None:
         for graph_name, graph in made.graphs.items()
         for kind, artifact in graph.artifacts.items()
     }
+    proof = made.made_with.get(COREML_PROOF)
     if json:
         sizes = {key: sum(file.bytes for file in artifact.files) for key, artifact in artifacts.items()}
         worst = {key: min(parity.snr_db for parity in artifact.parity) for key, artifact in artifacts.items()}
@@ -68,6 +69,7 @@ def run(options: ExportOptions, json: bool) -> None:
                 "bytes": sizes,
                 "precision": precisions,
                 "snr_db": worst,
+                "coreml_proof": proof,
                 "synthetic": made.model.synthetic,
                 "unknown_config_keys": made.unknown_config_keys,
             }
@@ -79,4 +81,6 @@ def run(options: ExportOptions, json: bool) -> None:
         megabytes = sum(file.bytes for file in artifact.files) / 1e6
         parity = ", ".join(f"{parity.snr_db:.0f} dB at {parity.length}" for parity in artifact.parity)
         print(f"{key:20} {artifact.precision}  {megabytes:8.1f} MB  {parity}")
+    if proof is not None:
+        print(f"Core ML packages proved by {proof}")
     print(f"{options.out}  {made.model.name}" + ("  (random weights: makes noise)" if made.model.synthetic else ""))

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from sa3_edge.cli import output
+from sa3_edge.cli.config import defaults
 from sa3_edge.cli.display import print_json, stage_bars
 from sa3_edge.cli.play import open_player
 from sa3_edge.cli.requests import RequestOptions, build_request
+from sa3_edge.engines import TAKE_COMPUTE_UNITS
 from sa3_edge.errors import RequestError
 from sa3_edge.models import resolve_model
 from sa3_edge.pipeline import Pipeline
@@ -31,6 +33,14 @@ class RunOptions:
     verbose: bool = False
     play: bool = False
     compute_units: str | None = None
+
+
+def compute_units(engine: str, given: str | None) -> str | None:
+    """Where Core ML may run: as given, else the default, which is only for engines that have a choice."""
+    if given is None and engine in TAKE_COMPUTE_UNITS:
+        default: str | None = defaults().get("compute_units")
+        return default
+    return given
 
 
 def open_pipeline(options: RunOptions, *, keep_loaded: bool = False) -> Pipeline:

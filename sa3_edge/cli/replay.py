@@ -36,7 +36,13 @@ def info(path: Path, json: bool) -> None:
 
 
 def regenerate(
-    path: Path, changes: dict[str, Any], model: str | None, engine: str | None, files: output.FileOptions, json: bool
+    path: Path,
+    changes: dict[str, Any],
+    model: str | None,
+    engine: str | None,
+    compute_units: str | None,
+    files: output.FileOptions,
+    json: bool,
 ) -> None:
     """Render a clip again, with changes; what differs from the original's making is said.
 
@@ -46,7 +52,9 @@ def regenerate(
     prompt = changes.pop("prompt", None)
     shape = _shape(record, path)
     shape = replace(shape, **{key: value for key, value in changes.items() if value is not None})
-    run_options = generate.RunOptions(model or record.model, engine or record.engine, None, json)
+    engine = engine or record.engine
+    units = generate.compute_units(engine, compute_units)
+    run_options = generate.RunOptions(model or record.model, engine, None, json, compute_units=units)
     for difference in _differences(record, run_options):
         err().print(f"[yellow]note:[/] {difference}", soft_wrap=True)
     if files.audio is None and files.format is None:
@@ -83,7 +91,7 @@ def _differences(record: Record, options: generate.RunOptions) -> list[str]:
             f"the model differs: {bundle.manifest.model.name} ({bundle.id[:12]}), "
             f"the original's was {record.model_name} ({record.bundle[:12]})"
         )
-    engine = create_engine(options.engine, EngineOptions()).describe()
+    engine = create_engine(options.engine, EngineOptions(compute_units=options.compute_units)).describe()
     if engine != record.engine_version:
         differences.append(f"the engine differs: {engine}, the original's was {record.engine_version}")
     return differences

@@ -11,29 +11,32 @@ from sa3_edge.models import resolve_model
 
 
 def run(name_or_path: str, checkpoint: Path | None, json: bool) -> None:
-    """Check every hash, then evaluate and compare the Core ML packages; print what was measured."""
+    """Check every hash, then run and compare the Core ML packages; print what was measured, and by what."""
     bundle = Bundle.load(resolve_model(name_or_path), trust_cache=False)
     try:
+        from sa3_export.coreml.gate import core_ml_here, proof
         from sa3_export.coreml.verify import verify_bundle
     except ModuleNotFoundError as error:
         raise Sa3Error(
             f'verify needs {error.name}, which is not installed: pip install "sa3-edge[export,coreml]"'
         ) from error
+    core_ml = core_ml_here()
     done, total = 0, len(bundle.manifest.graphs)
     with stage_bars({}, quiet=json) as progress:
 
         def one_bar(graph: str) -> None:
             nonlocal done
-            progress("Evaluating", done, total)
+            progress("Proving", done, total)
             done += 1
 
-        measured = verify_bundle(bundle, checkpoint, one_bar)
-        progress("Evaluating", total, total)
+        measured = verify_bundle(bundle, checkpoint, core_ml, one_bar)
+        progress("Proving", total, total)
     if json:
-        print_json({"bundle": str(bundle.path), "parity": msgspec.to_builtins(measured)})
+        print_json({"bundle": str(bundle.path), "proof": proof(core_ml), "parity": msgspec.to_builtins(measured)})
         return
     for graph, figures in measured.items():
         precision = bundle.manifest.graphs[graph].artifacts["coreml"].precision
         worst = min(figures, key=lambda figure: figure.snr_db)
         lengths = len({figure.length for figure in figures})
         print(f"{graph:14} {precision:12} {worst.snr_db:6.1f} dB at worst ({worst.length}), {lengths} lengths")
+    print(f"proved by {proof(core_ml)}")

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, get_args
 
 from numpy.typing import NDArray
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.errors import RequestError
-from sa3_edge.manifest import GraphName
+from sa3_edge.manifest import ComputeUnits, GraphName
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -19,7 +19,7 @@ class EngineOptions:
     """How to run.
 
     threads: how many CPU threads a graph may use; None leaves it to the engine (one a physical core)
-    compute_units: where Core ML may run every graph; None leaves it to the bundle, graph by graph
+    compute_units: where Core ML may run every graph, for engines of TAKE_COMPUTE_UNITS; None leaves it to the engine
     """
 
     threads: int | None = None
@@ -48,19 +48,37 @@ class Engine(Protocol):
 
 ENGINES = {
     "onnxruntime": "sa3_edge.engines.onnxruntime:OnnxRuntimeEngine",
+    "onnxruntime-coreml": "sa3_edge.engines.onnxruntime:OnnxRuntimeCoreMLEngine",
     "coreml": "sa3_edge.engines.coreml:CoreMLEngine",
     "openvino": "sa3_edge.engines.openvino:OpenVinoEngine",
     "openvino-bf16": "sa3_edge.engines.openvino:OpenVinoBf16Engine",
 }
 DEFAULT_ENGINE = "onnxruntime"
+TAKE_COMPUTE_UNITS = ("coreml", "onnxruntime-coreml")
 
 
 def create_engine(name: str, options: EngineOptions) -> Engine:
-    """The engine called `name`. Raises RequestError for an unknown name, EngineError if it is not installed."""
+    """The engine called `name`.
+
+    Raises RequestError for an unknown name and for options that it does not take, EngineError if it is not installed.
+    """
     if name not in ENGINES:
         raise RequestError(f"unknown engine {name!r}; choose {' or '.join(ENGINES)}")
     if options.threads is not None and options.threads < 1:
         raise RequestError(f"threads must be 1 or more, got {options.threads}")
+    if options.compute_units is not None and name not in TAKE_COMPUTE_UNITS:
+        raise RequestError(
+            f"compute units ({options.compute_units}) are for the engines {' and '.join(TAKE_COMPUTE_UNITS)}, "
+            f"{name} has none"
+        )
     module, attribute = ENGINES[name].split(":")
     engine: Engine = getattr(import_module(module), attribute)(options)
     return engine
+
+
+def chosen_units(options: EngineOptions) -> ComputeUnits | None:
+    """The compute units that were asked for. Raises RequestError for an unknown name."""
+    units = options.compute_units
+    if units is not None and units not in get_args(ComputeUnits):
+        raise RequestError(f"unknown compute units {units!r}; choose {' or '.join(get_args(ComputeUnits))}")
+    return cast("ComputeUnits | None", units)

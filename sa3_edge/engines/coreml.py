@@ -7,21 +7,22 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast, get_args
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines import EngineOptions, Tensors
-from sa3_edge.engines.fixed_lengths import FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
+from sa3_edge.engines import EngineOptions, Tensors, chosen_units
+from sa3_edge.engines.fixed_lengths import DYNAMIC, FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
 from sa3_edge.errors import BundleError, EngineError, RequestError
 from sa3_edge.manifest import Artifact, ComputeUnits, Graph, GraphName, Tensor
 
 # What every step of a run is given again: cast and filled up once.
 _SHARED_BY_STEPS = frozenset({"cross_k", "cross_v", "global_embed", "local_embed", "key_bias"})
 _WITH_NEURAL_ENGINE = frozenset({"all", "cpu_and_ne"})
+_OLDEST_MACOS = 15
 
 
 class Predictor(Protocol):
@@ -42,28 +43,35 @@ class Runtime(Protocol):
         """Load one function of a compiled model, None for a model that has but one."""
 
 
-class _MacRuntime:
-    """Core ML through coremltools."""
+class MacRuntime:
+    """Core ML through coremltools. Raises EngineError where there is none."""
 
-    _ct: Any
     version: str
 
     def __init__(self) -> None:
         if sys.platform != "darwin":
             raise EngineError(f"Core ML runs on macOS only, this is {platform.system()}; use --engine onnxruntime")
+        system = platform.mac_ver()[0]
+        if int(system.split(".")[0]) < _OLDEST_MACOS:
+            raise EngineError(f"the Core ML packages need macOS {_OLDEST_MACOS}, this is {system}")
         try:
             import coremltools
         except ImportError as error:
             raise EngineError(f'coremltools cannot be loaded ({error}); pip install "sa3-edge[coreml]"') from error
-        self._ct = coremltools
-        self.version = f"macOS {platform.mac_ver()[0]}, coremltools {coremltools.__version__}"
+        if coremltools.models.model._MLModelProxy is None:  # only its wheels for macOS have it
+            raise EngineError(
+                f"coremltools {coremltools.__version__} was installed without its part for Core ML; "
+                "pip install --force-reinstall --only-binary coremltools coremltools"
+            )
+        self.coremltools: Any = coremltools
+        self.version = f"macOS {system}, coremltools {coremltools.__version__}"
 
     def compile(self, package: Path, destination: Path) -> None:
-        self._ct.models.utils.compile_model(str(package), str(destination))
+        self.coremltools.models.utils.compile_model(str(package), str(destination))
 
     def load(self, model: Path, function: str | None, units: ComputeUnits) -> Predictor:
-        compute_unit = self._ct.ComputeUnit[units.upper()]
-        loaded: Predictor = self._ct.models.CompiledMLModel(str(model), compute_unit, function_name=function)
+        compute_unit = self.coremltools.ComputeUnit[units.upper()]
+        loaded: Predictor = self.coremltools.models.CompiledMLModel(str(model), compute_unit, function_name=function)
         return loaded
 
 
@@ -106,6 +114,28 @@ class CoreMLSession:
         return filled
 
 
+def compile_package(runtime: Runtime, package: Path, destination: Path) -> None:
+    """Compile an .mlpackage to the .mlmodelc `destination`. Raises EngineError."""
+    try:
+        runtime.compile(package, destination)
+    except Exception as error:  # Core ML's errors arrive as RuntimeError and as others
+        raise EngineError(f"Core ML cannot compile {package}: {error}") from error
+
+
+def open_session(
+    runtime: Runtime, name: GraphName, graph: Graph, artifact: Artifact, model: Path, units: ComputeUnits
+) -> CoreMLSession:
+    """A session of the compiled `model` of a graph; it raises EngineError for a function that cannot be loaded."""
+
+    def load(function: str) -> Predictor:
+        try:
+            return runtime.load(model, function if artifact.functions else None, units)
+        except Exception as error:
+            raise EngineError(f"Core ML cannot load {name} ({function}): {error}") from error
+
+    return CoreMLSession(name, graph, artifact, units, load)
+
+
 class CoreMLEngine:
     """Runs a bundle's .mlpackage or .mlmodelc files."""
 
@@ -114,25 +144,15 @@ class CoreMLEngine:
 
     def __init__(self, options: EngineOptions, runtime: Runtime | None = None, cache: Path | None = None):
         """`runtime` and `cache` stand in for Core ML and the user's cache folder where there is none."""
-        units = options.compute_units
-        if units is not None and units not in get_args(ComputeUnits):
-            raise RequestError(f"unknown compute units {units!r}; choose {' or '.join(get_args(ComputeUnits))}")
-        self._units = cast("ComputeUnits | None", units)
-        self._runtime: Runtime = runtime or _MacRuntime()
+        self._units = chosen_units(options)
+        self._runtime: Runtime = runtime or MacRuntime()
         self._cache = cache or user_cache_path("sa3-edge") / "coreml"
 
     def load(self, bundle: Bundle, graph: GraphName) -> CoreMLSession:
         artifact = bundle.artifact(graph, self.artifact)
         units = self._units or artifact.compute_units or "all"
         model = self._compiled(bundle, artifact)
-
-        def load(function: str) -> Predictor:
-            try:
-                return self._runtime.load(model, function if artifact.functions else None, units)
-            except Exception as error:
-                raise EngineError(f"Core ML cannot load {graph} ({function}): {error}") from error
-
-        return CoreMLSession(graph, bundle.manifest.graphs[graph], artifact, units, load)
+        return open_session(self._runtime, graph, bundle.manifest.graphs[graph], artifact, model, units)
 
     def describe(self) -> str:
         return f"Core ML, {self._runtime.version}, compute units {self._units or 'as the bundle says'}"
@@ -152,16 +172,27 @@ class CoreMLEngine:
         self._cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._cache) as temporary:
             made = Path(temporary) / destination.name
-            try:
-                self._runtime.compile(package, made)
-            except Exception as error:
-                raise EngineError(f"Core ML cannot compile {package}: {error}") from error
+            compile_package(self._runtime, package, made)
             try:
                 made.rename(destination)
             except OSError:
                 if not destination.exists():  # another process was first
                     shutil.copytree(made, destination)
         return destination
+
+
+def packaged_graphs(bundle: Bundle) -> dict[GraphName, Graph]:
+    """The graphs of which a bundle has Core ML packages. Raises RequestError if there are none."""
+    graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if "coreml" in graph.artifacts}
+    if not graphs:
+        raise RequestError(f"{bundle.path} holds no Core ML packages; export with --engine coreml")
+    return graphs
+
+
+def meant_units(artifact: Artifact, function: str) -> ComputeUnits:
+    """Where a function is meant to run: the one of any length beside fixed ones is there for CPU and GPU."""
+    units = artifact.compute_units or "all"
+    return "cpu_and_gpu" if function == DYNAMIC and artifact.functions and units in _WITH_NEURAL_ENGINE else units
 
 
 def package_folder(bundle: Bundle, artifact: Artifact) -> Path:

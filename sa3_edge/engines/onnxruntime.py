@@ -1,22 +1,53 @@
-"""ONNX Runtime on the CPU: the default engine everywhere."""
+"""ONNX Runtime: on the CPU, the default engine everywhere; on a Mac also through its Core ML execution provider."""
 
+import hashlib
+import platform
+from importlib import metadata
 from typing import Any
 
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines import EngineOptions, Tensors
+from sa3_edge.engines import EngineOptions, Tensors, chosen_units
 from sa3_edge.errors import EngineError
-from sa3_edge.manifest import GraphName
+from sa3_edge.manifest import Artifact, ComputeUnits, GraphName
 
 try:
     import onnxruntime as ort
 except ImportError as error:  # a broken install is told apart from a missing one by the message
-    raise EngineError(f"onnxruntime cannot be loaded ({error}); pip install onnxruntime") from error
+    raise EngineError(f'onnxruntime cannot be loaded ({error}); pip install "onnxruntime>=1.23"') from error
 
 # Kernels want weights in their own layout, which costs a copy of them at load. A graph that runs once in a clip is done
 # sooner without, and its weights stay mapped from the file: only pages in use are in memory, shared between processes.
 _RUN_ONCE: frozenset[GraphName] = frozenset({"text_encoder", "conditioner"})
+_CPU = "CPUExecutionProvider"
+_CORE_ML = "CoreMLExecutionProvider"
+_CORE_ML_UNITS: dict[ComputeUnits, str] = {
+    "all": "ALL",
+    "cpu_and_ne": "CPUAndNeuralEngine",
+    "cpu_and_gpu": "CPUAndGPU",
+    "cpu_only": "CPUOnly",
+}
+# All of them bring the module `onnxruntime`, the last one installed over the others.
+_DISTRIBUTIONS = (
+    "onnxruntime",
+    "onnxruntime-silicon",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-openvino",
+)
+
+
+def _installed() -> str:
+    """The distribution that the module comes from, and its version: "onnxruntime 1.31.1"."""
+    for name in _DISTRIBUTIONS:
+        try:
+            if metadata.version(name) == ort.__version__:
+                return f"{name} {ort.__version__}"
+        except metadata.PackageNotFoundError:
+            continue
+    return f"onnxruntime {ort.__version__}"
 
 
 class OnnxRuntimeSession:
@@ -38,14 +69,29 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
     artifact = "onnx"
+    oldest = (1, 23)  # the first with the operators of opset 23: RMSNormalization, RotaryEmbedding
+    needed_for = "graphs of ONNX opset 23"
 
     def __init__(self, options: EngineOptions):
+        """Raises EngineError for an onnxruntime that is too old."""
         self._options = options
+        major, minor = ort.__version__.split(".")[:2]
+        if (int(major), int(minor)) < self.oldest:
+            wanted = ".".join(map(str, self.oldest))
+            other = _installed().split()[0]
+            instead = f"pip uninstall {other}; " if other != "onnxruntime" else ""
+            raise EngineError(
+                f"{_installed()} is too old for {self.needed_for}, {wanted} or newer is needed: "
+                f'{instead}pip install --upgrade --force-reinstall "onnxruntime>={wanted}"'
+            )
 
     def load(self, bundle: Bundle, graph: GraphName) -> OnnxRuntimeSession:
-        path = bundle.resolve(bundle.artifact(graph, self.artifact).files[0])
+        artifact = bundle.artifact(graph, self.artifact)
+        path = bundle.resolve(artifact.files[0])
+        options, providers = self._session_options(graph), self._providers(artifact)
         try:
-            session = ort.InferenceSession(path, self._session_options(graph), providers=["CPUExecutionProvider"])
+            # Else a provider that fails is printed on standard output, and what it should run is run on the CPU.
+            session = ort.InferenceSession(path, options, providers, enable_fallback=False)
         except Exception as error:
             raise EngineError(f"onnxruntime cannot load {path}: {error}") from error
         return OnnxRuntimeSession(session, graph)
@@ -61,5 +107,44 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3  # errors only; they come as exceptions
         return options
 
+    def _providers(self, artifact: Artifact) -> list[Any]:
+        return [_CPU]
+
     def describe(self) -> str:
-        return f"onnxruntime {ort.__version__} on the CPU"
+        return f"{_installed()} on the CPU"
+
+
+class OnnxRuntimeCoreMLEngine(OnnxRuntimeEngine):
+    """Gives Core ML the parts of an ONNX graph that its execution provider can convert, and the CPU the others."""
+
+    name = "onnxruntime-coreml"
+    # Older ones fail on weights in a file beside the graph, some by crashing (microsoft/onnxruntime#28005, #29394).
+    oldest = (1, 28)
+    needed_for = "Core ML with weights in a file beside the graph"
+
+    def __init__(self, options: EngineOptions):
+        """Raises EngineError for an onnxruntime that is too old or has no Core ML, as on any system but macOS."""
+        if _CORE_ML not in ort.get_available_providers():
+            raise EngineError(
+                f"{_installed()} on {platform.system()} has no {_CORE_ML}: that is in onnxruntime's wheels for macOS; "
+                "use --engine onnxruntime"
+            )
+        super().__init__(options)
+        self._units: ComputeUnits = chosen_units(options) or "all"
+
+    def _providers(self, artifact: Artifact) -> list[Any]:
+        # The provider names what it keeps by the graph's path and never looks whether the graph is still the same.
+        made_from = [ort.__version__, platform.mac_ver()[0], *(file.sha256 for file in artifact.files)]
+        key = hashlib.sha256("\n".join(made_from).encode()).hexdigest()
+        cache = user_cache_path("sa3-edge") / self.name / key
+        cache.mkdir(parents=True, exist_ok=True)
+        core_ml = {
+            "ModelFormat": "MLProgram",
+            "MLComputeUnits": _CORE_ML_UNITS[self._units],
+            "RequireStaticInputShapes": "0",
+            "ModelCacheDirectory": str(cache),
+        }
+        return [(_CORE_ML, core_ml), _CPU]
+
+    def describe(self) -> str:
+        return f"{_installed()} on Core ML where it can and on the CPU, compute units {self._units}"

@@ -1,4 +1,4 @@
-"""Graphs as Core ML packages: converted, compressed, and proved on any machine by evaluating what was saved."""
+"""Graphs as Core ML packages: converted, compressed, and proved on any machine by running what was saved."""
 
 import logging
 

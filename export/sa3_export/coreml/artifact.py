@@ -10,7 +10,7 @@ from sa3_edge.bundle import describe_file
 from sa3_export.coreml.contract import CoreMLOptions, PackagePlan, package_graph, plan_for
 from sa3_export.coreml.convert import Converted, convert
 from sa3_export.coreml.evaluator import Package
-from sa3_export.coreml.gate import prove
+from sa3_export.coreml.gate import core_ml_here, prove
 from sa3_export.graphs import Graph, TensorSpec
 
 
@@ -30,7 +30,8 @@ def export_coreml(
     packaged, plan = package_graph(graph), plan_for(graph, options)
     converted = convert(packaged, plan, options.precision, folder / f"{graph.name}.mlpackage", facts)
     artifact = describe_package(packaged, plan, options.precision, converted)
-    return msgspec.structs.replace(artifact, parity=prove(graph, described, artifact, Package(converted.path)))
+    parity = prove(graph, described, artifact, Package(converted.path), core_ml_here())
+    return msgspec.structs.replace(artifact, parity=parity)
 
 
 def describe_package(graph: Graph, plan: PackagePlan, precision: str, converted: Converted) -> m.Artifact:

@@ -1,13 +1,17 @@
 """The gate of a saved package: does each function, at each length, compute what PyTorch computes?
 
-On any machine the package's own program is evaluated, behind the same session that runs it on a Mac: the choice of
-the function, filling up, masking and casting are proved with it.
+Where Core ML runs, it predicts; on any other machine the package's own program is evaluated, behind the same session:
+the choice of the function, filling up, masking and casting are proved with it. The program's structure, in fp32, is
+evaluated everywhere.
 """
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sa3_edge import manifest as m
-from sa3_edge.engines.coreml import CoreMLSession
+from sa3_edge.engines.coreml import (
+    CoreMLSession,
+    MacRuntime,
+    Runtime,
+    compile_package,
+    meant_units,
+    open_session,
+)
 from sa3_edge.engines.fixed_lengths import DYNAMIC
 from sa3_edge.errors import EngineError
 from sa3_export.coreml.contract import stored_in_half
@@ -35,6 +46,7 @@ _HALF_DB = {"denoiser": 50.0, "text_encoder": 45.0, "conditioner": 50.0}
 _HALF_LAYERS = 2  # of the denoiser that must hold 50 dB; errors of more layers add up, at worst in step
 # Weights of 8 and 6 bits: measured 37 to 65 dB and 24 to 49 dB. This tells a lossy package from a broken one.
 _COMPRESSED_DB = {"int8": 30.0, "palettized6": 18.0}
+_TWO_ERRORS_DB = 3.0  # two independent errors of one size, the package's and its reference's, add up to this
 
 
 def minimum_db(graph: Graph, precision: str) -> float:
@@ -69,13 +81,35 @@ def evaluated_session(
     return CoreMLSession(name, graph, artifact, units, lambda function: Evaluated(package, function, half))
 
 
+def core_ml_here() -> Runtime | None:
+    """Core ML itself, None where it cannot run."""
+    try:
+        return MacRuntime()
+    except EngineError:
+        return None
+
+
+def proof(core_ml: Runtime | None) -> str:
+    """What a parity is measured by: Core ML, or None for the evaluator."""
+    return "evaluating the program" if core_ml is None else f"Core ML prediction, {core_ml.version}"
+
+
 def prove(
-    graph: Graph, described: m.Graph, artifact: m.Artifact, package: Package, *, structure: bool = True
+    graph: Graph,
+    described: m.Graph,
+    artifact: m.Artifact,
+    package: Package,
+    core_ml: Runtime | None = None,
+    *,
+    structure: bool = True,
+    reference_db: float = math.inf,
 ) -> list[m.Parity]:
     """Measure a saved package against the graph's module; the parity as it runs, at each length.
 
+    It is run by `core_ml`, where each function is meant to, or, if that is None, by the evaluator.
     `graph` is the graph itself, not its package's variant; without `structure`, its module need not be PyTorch with
-    weights, and only the package as it runs is measured. Raises ParityError below a bar: uncompressed packages
+    weights, and only the package as it runs is measured. `reference_db` is how exact that module is itself: no more can
+    be asked of a comparison with it. Raises ParityError below a bar: uncompressed packages
     must be exact in fp32 (against the weights as they are stored), and all must hold `minimum_db` as they run.
     """
     if set(package.functions) != {DYNAMIC, *artifact.functions}:
@@ -84,35 +118,61 @@ def prove(
             f"{', '.join([DYNAMIC, *artifact.functions])}"
         )
     try:
-        return _measure(graph, described, artifact, package, structure)
+        return _measure(graph, described, artifact, package, core_ml, structure, reference_db)
     except (EngineError, EvaluationError) as error:
         raise ParityError(f"{package.path}: {error}") from error
 
 
+@contextmanager
+def _as_it_runs(
+    graph: Graph, described: m.Graph, artifact: m.Artifact, package: Package, core_ml: Runtime | None
+) -> Iterator[Callable[[m.ComputeUnits], CoreMLSession]]:
+    """Yields what makes the session of a package for compute units; what is compiled lives as long as the block."""
+    if core_ml is None:
+        yield lambda units: evaluated_session(package, graph.name, described, artifact, units=units, half=True)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        compiled = Path(temporary) / f"{graph.name}.mlmodelc"
+        compile_package(core_ml, package.path, compiled)
+        yield lambda units: open_session(core_ml, graph.name, described, artifact, compiled, units)
+
+
 def _measure(
-    graph: Graph, described: m.Graph, artifact: m.Artifact, package: Package, structure: bool
+    graph: Graph,
+    described: m.Graph,
+    artifact: m.Artifact,
+    package: Package,
+    core_ml: Runtime | None,
+    structure: bool,
+    reference_db: float,
 ) -> list[m.Parity]:
     parity = []
-    for units, lengths in _lengths(graph, artifact):
-        if structure and artifact.precision in {"fp32", "fp16"}:
-            exact = evaluated_session(package, graph.name, described, artifact, units=units, half=False)
-            measure_parity(as_stored(graph, artifact), exact.run, Bar(EXACT_DB), lengths)
-        session = evaluated_session(package, graph.name, described, artifact, units=units, half=True)
-        parity += measure_parity(graph, session.run, Bar(minimum_db(graph, artifact.precision)), lengths)
-        _check_finite(graph, session, lengths)
+    bar = Bar(min(minimum_db(graph, artifact.precision), reference_db - _TWO_ERRORS_DB))
+    with _as_it_runs(graph, described, artifact, package, core_ml) as open_as_it_runs:
+        for units, lengths in _lengths(graph, artifact):
+            if structure and artifact.precision in {"fp32", "fp16"}:
+                exact = evaluated_session(package, graph.name, described, artifact, units=units, half=False)
+                measure_parity(as_stored(graph, artifact), exact.run, Bar(EXACT_DB), lengths)
+            session = open_as_it_runs(units)
+            try:
+                parity += measure_parity(graph, session.run, bar, lengths)
+                _check_finite(graph, session, lengths)
+            except ParityError as error:
+                raise ParityError(f"{error} ({proof(core_ml)}, {units})") from error
     return sorted(parity, key=lambda measured: (measured.length, measured.snr_db))
 
 
 def _lengths(graph: Graph, artifact: m.Artifact) -> Iterator[tuple[m.ComputeUnits, tuple[int, ...]]]:
     """Compute units and lengths that together run every function: each fixed one full and, masked, partly filled."""
-    yield "cpu_and_gpu", graph.lengths
+    dynamic = meant_units(artifact, DYNAMIC)
+    yield dynamic, graph.lengths
     fixed = sorted(sizes[graph.leading_axis] for sizes in artifact.functions.values())
     masked = any(tensor.name not in {spec.name for spec in graph.inputs} for tensor in artifact.inputs)
     if masked:
         shortest_in = [shorter + 1 for shorter in [0, *fixed[:-1]]]
         yield "cpu_and_ne", tuple(sorted({*fixed, *shortest_in}))
     elif fixed:
-        yield "cpu_and_gpu", tuple(fixed)
+        yield dynamic, tuple(fixed)
 
 
 class _AsStored(nn.Module):

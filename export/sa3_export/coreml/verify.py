@@ -1,5 +1,6 @@
-"""Proves the Core ML packages of a finished bundle again, on any machine."""
+"""Proves the Core ML packages of a finished bundle again, on any machine; where Core ML runs, by its predictions."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines.coreml import package_folder
+from sa3_edge.engines.coreml import Runtime, package_folder, packaged_graphs
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.evaluator import Package
@@ -21,29 +22,41 @@ _FIXED_VALUES = {"t": 0.63, "seconds": 30.25, "padding_scale": 1.0}
 
 
 def verify_bundle(
-    bundle: Bundle, checkpoint: Path | None = None, progress: Callable[[str], None] = lambda graph: None
+    bundle: Bundle,
+    checkpoint: Path | None = None,
+    core_ml: Runtime | None = None,
+    progress: Callable[[str], None] = lambda graph: None,
 ) -> dict[m.GraphName, list[m.Parity]]:
-    """Evaluate every function of every Core ML package and compare it; the parity by graph.
+    """Run every function of every Core ML package and compare it; the parity by graph.
 
-    The reference is the bundle's own ONNX graphs, or PyTorch with the weights of `checkpoint`. Raises ParityError
-    below the bars of export, RequestError if the bundle holds no packages or nothing to compare them with.
+    They are run by `core_ml`, or evaluated if that is None. The reference is PyTorch with the weights of
+    `checkpoint`, or the bundle's own ONNX graphs; one in int8 can show no more than its own exactness. Raises
+    ParityError below the bars of export, RequestError if the bundle holds no packages or nothing to compare them with.
     """
-    graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if "coreml" in graph.artifacts}
-    if not graphs:
-        raise RequestError(f"{bundle.path} holds no Core ML packages; export with --engine coreml")
+    graphs = packaged_graphs(bundle)
     opened = None if checkpoint is None else Checkpoint(checkpoint)
     measured = {}
     for name, described in graphs.items():
         progress(name)
         artifact = described.artifacts["coreml"]
+        exactness = math.inf
         if opened is not None:
             reference = GRAPHS[name](opened)
         elif "onnx" in described.artifacts:
             reference = _onnx_reference(bundle, name)
+            exactness = min(parity.snr_db for parity in described.artifacts["onnx"].parity)
         else:
             raise RequestError(f"{bundle.path} has no ONNX graphs to compare with; name the checkpoint, --checkpoint")
         package = Package(package_folder(bundle, artifact))
-        measured[name] = prove(reference, described, artifact, package, structure=opened is not None)
+        measured[name] = prove(
+            reference,
+            described,
+            artifact,
+            package,
+            core_ml,
+            structure=opened is not None,
+            reference_db=exactness,
+        )
     return measured
 
 
