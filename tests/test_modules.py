@@ -107,3 +107,18 @@ def test_autoencoder(autoencoder: Autoencoder, golden: Golden, frames: int) -> N
     assert relative_error(audio.numpy(), golden[f"decoder.L{frames}.audio"]) < TOLERANCE
     latents = autoencoder.encode(tensor(golden, f"encoder.L{frames}.audio"))
     assert relative_error(latents.numpy(), golden[f"encoder.L{frames}.latents"]) < TOLERANCE
+
+
+def test_folding_the_norms_changes_nothing_and_leaves_the_original_alone(checkpoint: Checkpoint) -> None:
+    plain = checkpoint.autoencoder()
+    for name, parameter in plain.named_parameters():
+        if name.endswith(("alpha", "gamma")):
+            parameter.uniform_(0.3, 2.0)  # far from 1, where a factor at the wrong place would hardly show
+        elif name.endswith("beta"):
+            parameter.normal_()
+    latents, audio = torch.randn(1, checkpoint.config.latent_channels, 6), 0.3 * torch.randn(1, 2, 6 * 4096)
+    expected = plain.decode(latents), plain.encode(audio)
+    folded = plain.folded()
+    assert relative_error(folded.decode(latents).numpy(), expected[0].numpy()) < 1e-5
+    assert relative_error(folded.encode(audio).numpy(), expected[1].numpy()) < 1e-5
+    torch.testing.assert_close(plain.decode(latents), expected[0], rtol=0, atol=0)

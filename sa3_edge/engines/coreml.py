@@ -50,7 +50,7 @@ class MacRuntime:
 
     def __init__(self) -> None:
         if sys.platform != "darwin":
-            raise EngineError(f"Core ML runs on macOS only, this is {platform.system()}; use --engine onnxruntime")
+            raise EngineError(f"Core ML runs on macOS only, this is {platform.system()}; onnxruntime runs everywhere")
         system = platform.mac_ver()[0]
         if int(system.split(".")[0]) < _OLDEST_MACOS:
             raise EngineError(f"the Core ML packages need macOS {_OLDEST_MACOS}, this is {system}")
