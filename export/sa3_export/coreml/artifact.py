@@ -36,6 +36,8 @@ def export_coreml(
 
 def describe_package(graph: Graph, plan: PackagePlan, precision: str, converted: Converted) -> m.Artifact:
     """The manifest's entry for a saved package of `graph`, a `package_graph`; its parity is yet to be measured."""
+    if precision == "fp16" and plan.half is None:
+        precision = "fp32"  # nothing of it is in fp16, neither weights nor arithmetic
     return m.Artifact(
         files=_files(converted.path.parent, converted.path),
         precision=precision,

@@ -40,8 +40,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 EXACT_DB = 80.0  # fp32 arithmetic: another order of sums, nothing else
 # Rounding to fp16 after every operation, which is harder than hardware that fuses some. Measured on random weights:
-# text encoder 63 to 73 dB, conditioner 62 dB, denoiser of 2 layers 57 dB, of 20 layers 40 dB at 325 frames, where
-# PyTorch with nothing but its weights rounded to fp16 has 49 dB.
+# text encoder 63 to 73 dB, conditioner 62 dB, denoiser of 2 layers 57 dB, of 20 layers 54 dB at all lengths; with
+# another draw of weights 40 dB, where PyTorch with nothing but its weights rounded to fp16 had 49 dB.
 _HALF_DB = {"denoiser": 50.0, "text_encoder": 45.0, "conditioner": 50.0}
 _HALF_LAYERS = 2  # of the denoiser that must hold 50 dB; errors of more layers add up, at worst in step
 # Weights of 8 and 6 bits: measured 37 to 65 dB and 24 to 49 dB. This tells a lossy package from a broken one.
