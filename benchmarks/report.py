@@ -34,6 +34,18 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
+def roofline(results: Results) -> str:
+    """How near the longest measured step comes to the machine's peak, each engine and precision."""
+    reached = [row for row in results.rows if row.stage == "step" and "percent_of_fp32_peak" in row.more]
+    longest = max((row.seconds for row in reached), default=0)
+    shares = ", ".join(
+        f"{row.engine} {row.precision} {row.more['percent_of_fp32_peak']:.0f} %"
+        for row in reached
+        if row.seconds == longest
+    )
+    return f"Of that peak a denoiser step at {longest:g} s reaches: {shares}. " if shares else ""
+
+
 def report(results: Results, source: str) -> str:
     """The table and what it depends on."""
     machine = results.about["machine"]
@@ -45,9 +57,9 @@ def report(results: Results, source: str) -> str:
         + (f", fp32 products at {peak:.0f} GFLOP/s" if peak else "")
         + f"; {results.about['date'][:10]}; {versions}; bundles {bundles}. "
         f"Made by `python -m benchmarks.report {source}`. `x`: times as fast as PyTorch eager doing the reference's "
-        "work (`pytorch-reference`) in the same run. The command's memory is its peak in a fresh process."
+        "work (`pytorch-reference`) in the same run. The command's memory is its peak in a fresh process. "
     )
-    return f"{table(results)}\n\n{said}"
+    return f"{table(results)}\n\n{said}{roofline(results)}".rstrip()
 
 
 def main() -> None:

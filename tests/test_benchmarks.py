@@ -33,6 +33,14 @@ def test_the_table_is_made_from_the_figures() -> None:
     assert "| denoiser step | onnxruntime | int8 | 2.00 s, 5.0x |" in made
     assert "| denoiser step | pytorch-reference | fp32 | 10.00 s |" in made
     assert "Imagined, 2 threads" in made
+    assert "Of that peak" not in made  # nothing was measured to say it from
+
+
+def test_a_report_says_how_near_the_peak_the_longest_step_comes() -> None:
+    results = _run(2.0)
+    for seconds, share in ((5, 70.0), (120, 90.0)):
+        results.add("step", "onnxruntime", "fp32", seconds, (9.0, 0.1, 3), percent_of_fp32_peak=share)
+    assert "a denoiser step at 120 s reaches: onnxruntime fp32 90 %." in report.report(results, "run.json")
 
 
 @pytest.mark.skipif(devices.why_not("m4") is None, reason="this is an Apple M4")
