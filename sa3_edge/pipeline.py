@@ -302,6 +302,8 @@ class Pipeline:
             wanted,
             manifest.tiles.decoder,
             frame,
+            # Functions of fixed lengths are for whole tiles; another length would load the dynamic one beside them.
+            full=bool(self.bundle.artifact("decoder", self.graphs.engine.artifact).functions),
         )
         written = 0
         progress("decode", 0, wanted)

@@ -25,14 +25,20 @@ class Tile:
     keep_stop: int
 
 
-def plan_tiles(wanted: int, available: int, tiles: Tiles) -> list[Tile]:
-    """Tiles whose kept parts are the frames 0..wanted-1 of a sequence of `available` frames, a multiple."""
+def plan_tiles(wanted: int, available: int, tiles: Tiles, *, full: bool = False) -> list[Tile]:
+    """Tiles whose kept parts are the frames 0..wanted-1 of a sequence of `available` frames, a multiple.
+
+    With `full` the first and the last tile reach further, so that all have the length of those between them, as far as
+    there are that many frames: for an engine that runs one length best.
+    """
+    longest = tiles.frames + 2 * tiles.overlap if full else 0
     planned = []
     for keep_start in range(0, wanted, tiles.frames):
         keep_stop = min(keep_start + tiles.frames, wanted)
-        stop = keep_stop + tiles.overlap
-        stop = min(stop + -stop % tiles.multiple, available)
-        planned.append(Tile(max(0, keep_start - tiles.overlap), stop, keep_start, keep_stop))
+        start, stop = max(0, keep_start - tiles.overlap), keep_stop + tiles.overlap
+        stop = min(max(stop + -stop % tiles.multiple, start + longest), available)
+        start = max(0, min(start, stop - longest))
+        planned.append(Tile(start, stop, keep_start, keep_stop))
     return planned
 
 
@@ -43,11 +49,20 @@ def pad_to_multiple(latents: Array, multiple: int) -> Array:
 
 
 def decode_tiles(
-    decode: Callable[[Array], Array], latents: Array, wanted: int, tiles: Tiles, samples_per_frame: int
+    decode: Callable[[Array], Array],
+    latents: Array,
+    wanted: int,
+    tiles: Tiles,
+    samples_per_frame: int,
+    *,
+    full: bool = False,
 ) -> Iterator[Array]:
-    """Decode latents (1, C, T) tile by tile; yields (1, channels, samples) pieces of the first `wanted` frames."""
+    """Decode latents (1, C, T) tile by tile; yields (1, channels, samples) pieces of the first `wanted` frames.
+
+    `full` as in `plan_tiles`.
+    """
     latents = pad_to_multiple(latents, tiles.multiple)
-    for tile in plan_tiles(wanted, latents.shape[-1], tiles):
+    for tile in plan_tiles(wanted, latents.shape[-1], tiles, full=full):
         audio = decode(np.ascontiguousarray(latents[:, :, tile.start : tile.stop]))
         first, last = tile.keep_start - tile.start, tile.keep_stop - tile.start
         yield audio[:, :, first * samples_per_frame : last * samples_per_frame]

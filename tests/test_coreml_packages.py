@@ -100,6 +100,7 @@ def test_a_whole_run(
         assert relative_error(made.audio, golden[f"run.{name}.audio"][0]) < 0.01
     function = "frames_128" if units == "cpu_and_ne" else "main"
     assert ("denoiser", function) in core_ml.functions_run
+    assert {function for graph, function in core_ml.functions_run if graph == "decoder"} == {"frames_68"}
 
 
 def test_every_function_holds_the_bars(half_bundle: Path, exact_bundle: Path) -> None:

@@ -54,6 +54,26 @@ def test_only_the_frames_that_are_wanted_are_decoded(graph: Callable[..., Functi
     assert np.abs(tiled - decode(latents)[:, :, : 5 * FRAME]).max() < 1e-5
 
 
+@pytest.mark.parametrize("frames", [2, 63, 68, 70, 133])
+def test_full_tiles_have_one_length_and_equal_the_whole(
+    graph: Callable[..., Function], bundle: Bundle, frames: int
+) -> None:
+    decode = graph("decoder", "latents", "audio")
+    given: set[int] = set()
+
+    def noting(tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        given.add(tile.shape[-1])
+        return decode(tile)
+
+    latents = np.random.default_rng(frames).standard_normal((1, 16, frames)).astype(np.float32)
+    pieces = decode_tiles(noting, latents, frames, bundle.manifest.tiles.decoder, FRAME, full=True)
+    tiled = np.concatenate(list(pieces), axis=-1)
+    whole = decode(pad_to_multiple(latents, 2))[:, :, : frames * FRAME]
+    assert tiled.shape == whole.shape
+    assert np.abs(tiled - whole).max() < 1e-5
+    assert given == {min(68, frames + frames % 2)}
+
+
 @pytest.mark.parametrize("frames", [2, 64, 66, 134])
 def test_encoding_in_tiles_equals_encoding_whole(graph: Callable[..., Function], bundle: Bundle, frames: int) -> None:
     encode = graph("encoder", "audio", "latents")
