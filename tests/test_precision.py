@@ -96,9 +96,23 @@ def test_below_its_bar_an_int8_graph_is_refused_and_nothing_is_kept(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(precision.INT8_BARS, "decoder", Bar(snr_db=10.0, psnr_db=150.0))
-    with pytest.raises(ParityError, match=r"decoder: audio .* dB PSNR, at least 150 dB"):
+    with pytest.raises(ParityError, match=r"decoder: audio .* dB PSNR, at least 150 dB.*int8,decoder=fp32"):
         export_bundle(tiny_checkpoint, tmp_path / "bundle", precision="fp32,decoder=int8")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_balanced_leaves_a_codec_exact_that_int8_would_be_heard_in(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_LEAST_WIDTH", 1)
+    monkeypatch.setitem(precision.INT8_BARS, "decoder", Bar(snr_db=10.0, psnr_db=150.0))
+    graphs = export_bundle(tiny_checkpoint, tmp_path / "bundle").graphs
+    assert [graphs[name].artifacts["onnx"].precision for name in ("decoder", "encoder")] == ["fp32", "int8"]
+    assert min(figure.snr_db for figure in graphs["decoder"].artifacts["onnx"].parity) >= 80
+    with Pipeline.load(tmp_path / "bundle") as pipeline:
+        pipeline.generate(GenerationRequest("lofi piano", 0.5, seed=1))
+    operators = {node.op_type for node in onnx.load(tmp_path / "bundle" / "decoder.onnx").graph.node}
+    assert "MatMulInteger" not in operators
 
 
 @pytest.mark.parametrize("name", sorted(INT8_BARS))

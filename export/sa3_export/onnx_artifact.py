@@ -7,11 +7,13 @@ import onnxruntime as ort
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
+from sa3_export.errors import ParityError
 from sa3_export.graphs import Graph
 from sa3_export.onnx_export import save_onnx, trace_onnx
 from sa3_export.parity import Arrays, measure_parity
 from sa3_export.precision import Bar, Choice, bar_of, settle
-from sa3_export.quantize import block_linears, quantize, weight_shape
+from sa3_export.quantize import block_linears, quantize
+from sa3_export.smoothing import hidden_tensors, smooth
 
 
 def export_onnx(
@@ -26,17 +28,25 @@ def export_onnx(
     `described` is the graph's interface in the manifest, which an ONNX graph takes as it is; `facts` are stamped into
     the file. Raises ParityError if the saved graph does not compute what its module computes.
     """
-    path = folder / f"{graph.name}.onnx"
+    path, choice = folder / f"{graph.name}.onnx", choices[graph.name]
+    precision = settle(choice, (size for hidden in hidden_tensors(graph) for size in hidden.reader.weight.shape))
+    if precision == "int8":
+        smooth(graph)
     model = trace_onnx(graph)
     linears = block_linears(model)
-    precision = settle(choices[graph.name], (size for linear in linears for size in weight_shape(linear)))
     save_onnx(model, path, facts)
     parity = _check(graph, path, bar_of(graph.name, "fp32"))
     if precision == "int8":
         # Only a graph that is right in fp32 is quantized: the error of int8 would hide a fault.
         quantize(model, linears)
         save_onnx(model, path, facts)
-        parity = _check(graph, path, bar_of(graph.name, precision))
+        try:
+            parity = _check(graph, path, bar_of(graph.name, "int8"))
+        except ParityError as error:
+            if choice == "int8":
+                raise ParityError(f"{error}; except it, as in --precision int8,{graph.name}=fp32") from error
+            precision = "fp32"
+            save_onnx(trace_onnx(graph), path, facts)
     files = [describe_file(folder, file) for file in (path, path.with_name(f"{path.name}.data"))]
     return m.Artifact(files=files, precision=precision, parity=parity)
 

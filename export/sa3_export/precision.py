@@ -8,8 +8,8 @@ from sa3_edge.errors import RequestError
 from sa3_edge.manifest import GraphName
 
 Precision = Literal["fp32", "int8"]
-# "wide_int8" is int8 for layers that are wide enough to gain by it, else fp32.
-Choice = Literal["fp32", "int8", "wide_int8"]
+# "auto" is int8 where layers are wide enough to gain by it and what it costs is within the bar, else fp32.
+Choice = Literal["fp32", "int8", "auto"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ PRESETS: dict[str, Mapping[GraphName, Choice]] = {
     "fp32": dict.fromkeys(_NAMES, "fp32"),
     "int8": {name: "int8" if name in INT8_BARS else "fp32" for name in _NAMES},
     # What is inaudible is small: the codec. The text encoder and the denoiser, which decide what is played, stay exact.
-    "balanced": {name: "wide_int8" if name in {"decoder", "encoder"} else "fp32" for name in _NAMES},
+    "balanced": {name: "auto" if name in {"decoder", "encoder"} else "fp32" for name in _NAMES},
 }
 
 DEFAULT_PRECISION = "balanced"
@@ -45,7 +45,7 @@ _LEAST_WIDTH = 256  # narrower products are over before quantizing their input h
 
 def settle(choice: Choice, widths: Iterable[int]) -> Precision:
     """The precision of a graph whose linear layers have these widths."""
-    if choice == "wide_int8":
+    if choice == "auto":
         return "int8" if min(widths, default=0) >= _LEAST_WIDTH else "fp32"
     return choice
 

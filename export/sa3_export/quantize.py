@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where the tracer notes the modules that a node comes from
 _IN_BLOCK = re.compile(r"(layers|transformers)\.\d+\.(self_attn|cross_attn|ff|mlp)\b")
-_LARGEST = 127  # symmetric: -128 is not used, so that a weight and its negative are equally exact
+LARGEST = 127  # symmetric: -128 is not used, so that a weight and its negative are equally exact
 
 
 def block_linears(model: ir.Model) -> list[ir.Node]:
@@ -31,19 +31,10 @@ def block_linears(model: ir.Model) -> list[ir.Node]:
     ]
 
 
-def weight_shape(linear: ir.Node) -> tuple[int, int]:
-    """(K, N) of one of `block_linears`."""
-    weight = linear.inputs[1]
-    assert weight is not None
-    assert weight.shape is not None
-    rows, columns = weight.shape.numpy()
-    return rows, columns
-
-
 def quantize_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Weight (K, N) -> int8 (K, N) and scales (N,), so that weight is about int8 * scales."""
     largest = np.abs(weight).max(axis=0)
-    scales = np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
+    scales = np.where(largest > 0, largest / LARGEST, 1).astype(np.float32)
     return np.rint(weight / scales).astype(np.int8), scales
 
 

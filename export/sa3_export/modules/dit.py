@@ -14,6 +14,7 @@ from sa3_export.config import DiTConfig
 from sa3_export.modules.layers import (
     ExpoFourierFeatures,
     FeedForward,
+    HiddenScale,
     RMSNorm,
     RotaryEmbedding,
     mlp,
@@ -42,6 +43,12 @@ class _SelfAttention(nn.Module):
         self.to_out = nn.Linear(dim, dim, bias=False)
         self.q_norm = RMSNorm(head_dim, _QK_NORM_EPS)
         self.k_norm = RMSNorm(head_dim, _QK_NORM_EPS)
+
+    @property
+    def hidden(self) -> HiddenScale:
+        """What is attended: a mean of values, the third part of the projection."""
+        width = self.to_out.in_features
+        return HiddenScale(self.to_qkv, slice(2 * width, 3 * width), self.to_out)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], key_bias: Tensor | None) -> Tensor:  # (1, S, W)
         q, k, v = projections(x, self.to_qkv, 3, self.head_dim)

@@ -1,6 +1,7 @@
 """Small parts that several networks share."""
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +80,24 @@ def equal_parts(stacked: Tensor, count: int) -> list[Tensor]:
     return [stacked[index * size : (index + 1) * size] for index in range(count)]
 
 
+class HiddenScale(NamedTuple):
+    """A tensor inside a module: made linearly by `rows` of `writer` and read by `reader` alone, so that its channels
+    may be scaled down in the one and up in the other."""
+
+    writer: nn.Linear
+    rows: slice
+    reader: nn.Linear
+
+    def divide(self, scale: Tensor) -> None:
+        """Divide the channels of the tensor by `scale`, and leave what the reader makes of it as it was."""
+        writer, reader = self.writer, self.reader
+        for name, parameter in list(writer.named_parameters()):
+            scaled = parameter.detach().clone()
+            scaled[self.rows] /= scale.view(-1, *[1] * (scaled.ndim - 1))
+            setattr(writer, name, nn.Parameter(scaled, requires_grad=False))
+        reader.weight = nn.Parameter(reader.weight * scale, requires_grad=False)
+
+
 class _GLU(nn.Module):
     def __init__(self, dim: int, inner_dim: int):
         super().__init__()
@@ -105,6 +124,13 @@ class FeedForward(nn.Module):
         glu = self.ff[0]
         assert isinstance(glu, _GLU)
         return glu.proj
+
+    @property
+    def hidden(self) -> HiddenScale:
+        """value * silu(gate): in proportion to value."""
+        reader = self.ff[2]
+        assert isinstance(reader, nn.Linear)
+        return HiddenScale(self.input_projection, slice(reader.in_features), reader)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.ff(x)

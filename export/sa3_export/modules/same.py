@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sa3_export import ops
 from sa3_export.config import AutoencoderConfig, ResamplerConfig
-from sa3_export.modules.layers import DynamicTanh, FeedForward, RotaryEmbedding, projections
+from sa3_export.modules.layers import DynamicTanh, FeedForward, HiddenScale, RotaryEmbedding, projections
 
 ROTATED_DIM = 32
 
@@ -27,6 +27,12 @@ class _DifferentialAttention(nn.Module):
         self.to_out = nn.Linear(dim, dim, bias=False)
         self.q_norm = DynamicTanh(head_dim)
         self.k_norm = DynamicTanh(head_dim)
+
+    @property
+    def hidden(self) -> HiddenScale:
+        """What is attended: means of values, one minus the other, the third part of the projection."""
+        width = self.to_out.in_features
+        return HiddenScale(self.to_qkv, slice(2 * width, 3 * width), self.to_out)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         q, k, v, q_diff, k_diff = projections(x, self.to_qkv, 5, self.head_dim)

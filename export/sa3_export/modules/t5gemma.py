@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sa3_export import ops
 from sa3_export.config import TextEncoderConfig
-from sa3_export.modules.layers import RotaryEmbedding, split_heads
+from sa3_export.modules.layers import HiddenScale, RotaryEmbedding, split_heads
 
 
 class _RMSNorm(nn.Module):
@@ -51,6 +51,11 @@ class _MLP(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    @property
+    def hidden(self) -> HiddenScale:
+        """gelu(gate) * up: in proportion to up."""
+        return HiddenScale(self.up_proj, slice(None), self.down_proj)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))

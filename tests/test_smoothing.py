@@ -1,0 +1,67 @@
+"""Outliers of activations cost int8 little once they are in the weights, and fp32 nothing."""
+
+from pathlib import Path
+
+import onnxruntime as ort
+import pytest
+import torch
+
+from sa3_edge.manifest import GraphName
+from sa3_export.checkpoint import Checkpoint
+from sa3_export.graphs import GRAPHS, Graph
+from sa3_export.onnx_export import save_onnx, trace_onnx
+from sa3_export.parity import measure_parity
+from sa3_export.precision import Bar
+from sa3_export.quantize import block_linears, quantize
+from sa3_export.smoothing import hidden_tensors, smooth
+
+
+def _graph(checkpoint: Path, name: GraphName) -> Graph:
+    return GRAPHS[name](Checkpoint(checkpoint))
+
+
+def _plant_outliers(graph: Graph) -> None:
+    """Make two channels of each hidden tensor 50 times as large, without changing what the graph computes."""
+    generator = torch.Generator().manual_seed(0)
+    for hidden in hidden_tensors(graph):
+        scale = torch.ones(hidden.reader.in_features)
+        scale[torch.randperm(len(scale), generator=generator)[:2]] = 1 / 50
+        hidden.divide(scale)
+
+
+def _int8_snr_db(graph: Graph, path: Path) -> float:
+    model = trace_onnx(graph)
+    quantize(model, block_linears(model))
+    save_onnx(model, path, {})
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (output,) = (spec.name for spec in graph.outputs)
+    measured = measure_parity(
+        graph, lambda inputs: {output: session.run(None, dict(inputs))[0]}, Bar(0.0), (graph.lengths[-1],)
+    )
+    return measured[0].snr_db
+
+
+@pytest.mark.parametrize("name", ["text_encoder", "denoiser", "decoder", "encoder"])
+def test_no_bit_of_the_result_changes(tiny_checkpoint: Path, name: GraphName) -> None:
+    graph = _graph(tiny_checkpoint, name)
+    _plant_outliers(graph)
+    inputs = graph.example(graph.lengths[1])
+    weights = [hidden.reader.weight.clone() for hidden in hidden_tensors(graph)]
+    with torch.no_grad():
+        before = graph.traced(**inputs)
+        smooth(graph)
+        assert torch.equal(graph.traced(**inputs), before)
+    assert not all(map(torch.equal, weights, (hidden.reader.weight for hidden in hidden_tensors(graph))))
+
+
+@pytest.mark.parametrize("name", ["denoiser", "decoder", "encoder"])
+def test_outliers_are_smoothed_away(tiny_checkpoint: Path, tmp_path: Path, name: GraphName) -> None:
+    plain, planted = _graph(tiny_checkpoint, name), _graph(tiny_checkpoint, name)
+    _plant_outliers(planted)
+    without, rough = _int8_snr_db(plain, tmp_path / "a.onnx"), _int8_snr_db(planted, tmp_path / "b.onnx")
+    for graph in (plain, planted):
+        smooth(graph)
+    smoothed = _int8_snr_db(planted, tmp_path / "c.onnx")
+    assert rough < without - 6
+    assert smoothed > without - 2
+    assert _int8_snr_db(plain, tmp_path / "d.onnx") > without - 1  # where nothing sticks out, nothing is lost
