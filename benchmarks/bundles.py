@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,9 +15,9 @@ from sa3_export import export_bundle
 from sa3_export.synthetic import write_synthetic_checkpoint
 
 
-def _exporter() -> str:
-    """A name for the exporter: its version and its source."""
-    digest = hashlib.sha256(torch.__version__.encode())
+def _exporter(converter: bytes = b"") -> str:
+    """A name for the exporter: its version and its source, and what else converts its modules."""
+    digest = hashlib.sha256(torch.__version__.encode() + converter)
     folder = Path(sa3_export.__file__).parent
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
@@ -48,4 +49,16 @@ def bundle(source: Path, precision: str, formats: tuple[str, ...], synthetic: bo
         for old in _cache().glob(f"{kind}-*"):
             shutil.rmtree(old)  # of another exporter; gigabytes
         export_bundle(source, path, synthetic=synthetic, precision=precision, formats=formats)
+    return path
+
+
+def file(kind: str, converter: bytes, make: Callable[[Path], object]) -> Path:
+    """What `make` writes to a path from the exporter's modules; made anew when they or the `converter` changed."""
+    path = _cache() / f"{kind}-{_exporter(converter)}"
+    if not path.is_file():
+        for old in _cache().glob(f"{kind}-*"):
+            old.unlink()  # of another exporter, or cut off; gigabytes
+        temporary = path.with_name(f"{path.name}.part")
+        make(temporary)
+        temporary.rename(path)
     return path

@@ -52,18 +52,19 @@ def why_not(device: str) -> str | None:
 
 def describe_machine() -> dict[str, object]:
     """What a figure depends on besides the code."""
-    packages = ("sa3-edge", "onnxruntime", "openvino", "torch", "numpy")
+    packages = ("sa3-edge", "onnxruntime", "openvino", "ai-edge-litert", "litert-torch", "torch", "numpy")
     return {
         "processor": processor(),
         "cores": _cores(),
         "instruction_sets": _instruction_sets(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in packages},
+        "packages": {name: version(name) for name in packages},
     }
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Of an installed package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,5 +1,6 @@
 """Each stage by each engine, and by PyTorch eager in the same run."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import litert
 from benchmarks.measure import Results, timed
 from benchmarks.torch_reference import IDS, TorchModels
 from sa3_edge.bundle import Bundle
@@ -17,7 +19,10 @@ from sa3_edge.engines import Session as EngineSession
 from sa3_edge.errors import EngineError
 from sa3_edge.lengths import plan_lengths
 from sa3_edge.manifest import GraphName
-from sa3_edge.tiling import decode_tiles
+from sa3_edge.tiling import decode_tiles, pad_to_multiple, plan_tiles
+from sa3_export.graphs import tiling
+from sa3_export.parity import snr_db
+from sa3_export.precision import Precision, bar_of
 
 _T = 0.63  # any time of the schedule
 _GEMM = 2048
@@ -56,6 +61,29 @@ def _conditioner_inputs(bundle: Bundle, hidden: NDArray[Any], seconds: float) ->
         "inpaint_mask": np.zeros((1, 1, 1), np.float32),
         "inpaint_masked_input": np.zeros((1, channels, 1), np.float32),
     }
+
+
+def _rates(results: Results, seconds: float, time: float) -> dict[str, float]:
+    """How fast a step was computed, where the run has measured what there is to say it from."""
+    work = [row for row in results.rows if row.key == f"step pytorch-modules fp32 {seconds:g}"]
+    peak = [row for row in results.rows if row.stage == "gemm"]
+    if not work or not peak:
+        return {}
+    rate = work[0].more["gflop"] / time
+    return {"gflops": rate, "percent_of_fp32_peak": 100 * rate / peak[0].more["gflops"]}
+
+
+def _load_litert(checkpoint: Path, graph: GraphName, frames: int, precision: Precision, threads: int) -> litert.Session:
+    if reason := litert.why_not(precision):
+        pytest.skip(reason)
+    return litert.Session(litert.converted(checkpoint, graph, frames, precision), threads)
+
+
+def _agreement(graph: GraphName, precision: Precision, actual: NDArray[Any], expected: NDArray[Any]) -> float:
+    """SNR against PyTorch, in dB, at least what our own graphs must reach."""
+    ratio, least = snr_db(actual, expected), bar_of(graph, precision).snr_db
+    assert ratio >= least, f"{graph} {precision}: {ratio:.1f} dB SNR, at least {least:g} dB are required"
+    return ratio
 
 
 def test_gemm_peak(results: Results, rounds: int, threads: int) -> None:
@@ -129,13 +157,29 @@ def test_step(
     )
     inputs = {"x": x, "t": np.array([_T], np.float32), **_conditioning(bundle, seconds)}
     times = timed(lambda: session.run(inputs), rounds)
-    more = {}
-    work = [row for row in results.rows if row.key == f"step pytorch-modules fp32 {seconds:g}"]
-    peak = [row for row in results.rows if row.stage == "gemm"]
-    if work and peak:
-        rate = work[0].more["gflop"] / times[0]
-        more = {"gflops": rate, "percent_of_fp32_peak": 100 * rate / peak[0].more["gflops"]}
-    results.add("step", engine, precision, seconds, times, **more)
+    results.add("step", engine, precision, seconds, times, **_rates(results, seconds, times[0]))
+
+
+def test_step_litert(
+    results: Results,
+    checkpoint: Path,
+    torch_models: TorchModels,
+    precision: Precision,
+    threads: int,
+    seconds: float,
+    rounds: int,
+) -> None:
+    frames, _ = _lengths(torch_models, seconds)
+    session = _load_litert(checkpoint, "denoiser", frames, precision, threads)
+    x, t = torch.randn(1, torch_models.channels, frames), torch.tensor([_T])
+    with torch.no_grad():
+        shared, bias = torch_models.conditioning(torch_models.text(), seconds)
+        expected = torch_models.dit.denoise(x, t, shared, bias).numpy()
+    tensors = {"x": x, "t": t, **shared._asdict(), "key_bias": bias}
+    inputs = {name: tensor.numpy() for name, tensor in tensors.items()}
+    ratio = _agreement("denoiser", precision, session.run(inputs), expected)
+    times = timed(lambda: session.run(inputs), rounds)
+    results.add("step", "litert", precision, seconds, times, snr_db=ratio, **_rates(results, seconds, times[0]))
 
 
 def test_decode_pytorch(results: Results, torch_models: TorchModels, seconds: float, rounds: int) -> None:
@@ -164,3 +208,36 @@ def test_decode(
             pass
 
     results.add("decode", engine, precision, seconds, timed(decode, rounds))
+
+
+def test_decode_litert(
+    results: Results,
+    checkpoint: Path,
+    torch_models: TorchModels,
+    precision: Precision,
+    threads: int,
+    seconds: float,
+    rounds: int,
+) -> None:
+    config = torch_models.checkpoint.config
+    tiles, frame = tiling(config).decoder, config.samples_per_frame
+    wanted = -(-int(seconds * config.sample_rate) // frame)
+    shape = (1, torch_models.channels, _lengths(torch_models, seconds)[0])
+    latents = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    latents = pad_to_multiple(latents, tiles.multiple)
+    several = wanted > tiles.frames
+    tile = plan_tiles(wanted, latents.shape[-1], tiles, full=several)[0]
+    session = _load_litert(checkpoint, "decoder", tile.stop - tile.start, precision, threads)
+
+    first = latents[:, :, tile.start : tile.stop]
+    with torch.no_grad():
+        expected = torch_models.autoencoder.decode(torch.from_numpy(first)).numpy()
+    ratio = _agreement("decoder", precision, session.run({"latents": first}), expected)
+
+    def decode() -> None:
+        # Tiles of one length, because a graph has one.
+        run = decode_tiles(lambda each: session.run({"latents": each}), latents, wanted, tiles, frame, full=several)
+        for _ in run:
+            pass
+
+    results.add("decode", "litert", precision, seconds, timed(decode, rounds), snr_db=ratio)

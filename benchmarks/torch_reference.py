@@ -45,10 +45,14 @@ class TorchModels:
             bias = torch.zeros(prompt.max_tokens)
         return torch.cat((tokens, duration[None]), dim=1), duration, torch.cat((bias, torch.zeros(1)))
 
+    def conditioning(self, hidden: Tensor, seconds: float) -> tuple[Conditioning, Tensor]:
+        """What the steps share, with one local embedding for all frames, and the key bias."""
+        context, duration, bias = self.context(hidden, seconds, all_pads=False)
+        return self.dit.condition(context, duration, torch.zeros(1, 1 + self.channels, 1)), bias
+
     def step_modules(self, hidden: Tensor, seconds: float, frames: int) -> Callable[[Tensor, Tensor], Tensor]:
         """A step of our modules: what the steps share is computed here, once."""
-        context, duration, bias = self.context(hidden, seconds, all_pads=False)
-        shared: Conditioning = self.dit.condition(context, duration, torch.zeros(1, 1 + self.channels, 1))
+        shared, bias = self.conditioning(hidden, seconds)
         return lambda x, t: self.dit.denoise(x, t, shared, bias)
 
     def step_reference(self, hidden: Tensor, seconds: float, frames: int) -> Callable[[Tensor, Tensor], Tensor]:

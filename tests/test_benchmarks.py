@@ -5,9 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import devices, report
+from benchmarks import bundles, devices, litert, report
 from benchmarks.measure import Results, run_process
+from sa3_edge.manifest import GraphName
+from sa3_export.checkpoint import Checkpoint
+from sa3_export.ops import use_kernels
+from sa3_export.parity import snr_db
 
 ROOT = Path(__file__).parents[1]
 MACHINE = {"processor": "Imagined", "packages": {"onnxruntime": "1", "openvino": None}}
@@ -61,3 +66,42 @@ def test_a_process_is_charged_for_its_own_memory_only() -> None:
     large = run_process([sys.executable, "-c", "x = bytearray(200_000_000)"])
     assert small.stdout == "done\n"
     assert small.peak_memory_mb < 100 < large.peak_memory_mb < 300 < len(held) / 1e6 + 1
+
+
+def test_a_converted_file_is_kept_until_its_converter_changes() -> None:
+    def kept(converter: bytes) -> str:
+        return bundles.file("model-8-fp32", converter, lambda path: path.write_bytes(converter)).read_text()
+
+    other = bundles.file("model-88-fp32", b"0", lambda path: path.write_text("another length"))
+    path = bundles.file("model-8-fp32", b"1", lambda path: path.write_text("first"))
+    assert kept(b"1") == "first"
+    assert kept(b"2") == "2"
+    assert other.exists()
+    assert not path.exists()
+
+
+def test_a_conversion_that_fails_leaves_no_file() -> None:
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        bundles.file("failing", b"", fail)
+    assert bundles.file("failing", b"", lambda path: path.write_text("whole")).read_text() == "whole"
+
+
+@pytest.mark.parametrize("name", ["denoiser", "decoder"])
+def test_litert_is_given_the_same_function(tiny_checkpoint: Path, name: GraphName) -> None:
+    graph = litert.graph_for_prompt(Checkpoint(tiny_checkpoint), name)
+    inputs = graph.example(graph.step * 6)
+    with torch.no_grad():
+        expected = graph.module(**inputs).numpy()
+        with use_kernels(litert.Kernels()):
+            actual = litert.prepare(graph.traced)(**inputs).numpy()
+    assert snr_db(actual, expected) > 100
+    fused = [module for module in graph.traced.modules() if isinstance(module, litert.Fused)]
+    assert fused, "the slow slices of fused weights are back"
+
+
+def test_litert_is_not_measured_in_precisions_that_it_is_not_made_in() -> None:
+    assert litert.why_not("balanced") == "LiteRT is not measured in balanced"
