@@ -11,7 +11,7 @@ from benchmarks.devices import DEVICES, describe_machine, why_not
 from benchmarks.measure import Results
 from benchmarks.torch_reference import TorchModels
 from sa3_edge.bundle import Bundle
-from sa3_edge.cli.doctor import _cores
+from sa3_edge.machine import cores
 
 _RESULTS = Path(__file__).parent / "results"
 _TOLERANCE = 0.15  # of a ratio to PyTorch; two runs on one idle machine differ by a few per cent
@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--engines", help="engines instead of the device's")
     group.addoption("--precisions", help="precisions instead of the device's")
     group.addoption("--rounds", type=int, default=3, help="timed runs of each figure")
-    group.addoption("--threads", type=int, default=_cores(), help="threads of every engine, PyTorch included")
+    group.addoption("--threads", type=int, default=cores(), help="threads of every engine, PyTorch included")
     group.addoption("--size", choices=["small", "tiny"], default="small", help="synthetic model; tiny tries the code")
     group.addoption("--checkpoint", type=Path, help="a checkpoint's folder instead of a synthetic one")
     group.addoption("--bundles", default="", help="bundles that exist already: fp32=FOLDER,int8=FOLDER")

@@ -1,13 +1,10 @@
 """What is measured on which kind of machine, and what this machine is."""
 
 import platform
-import subprocess
-import sys
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
-from sa3_edge.cli.doctor import _cores, _instruction_sets
+from sa3_edge.machine import cores, instruction_sets, processor
 
 
 @dataclass(frozen=True)
@@ -29,18 +26,6 @@ DEVICES = {
 }
 
 
-def processor() -> str:
-    """The processor's own name."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    if sys.platform == "darwin":
-        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return platform.processor() or platform.machine()
-
-
 def why_not(device: str) -> str | None:
     """Why this machine cannot stand for `device`; None if it can."""
     if device == "m4" and not processor().startswith("Apple M4"):
@@ -55,8 +40,8 @@ def describe_machine() -> dict[str, object]:
     packages = ("sa3-edge", "onnxruntime", "openvino", "ai-edge-litert", "litert-torch", "torch", "numpy")
     return {
         "processor": processor(),
-        "cores": _cores(),
-        "instruction_sets": _instruction_sets(),
+        "cores": cores(),
+        "instruction_sets": instruction_sets(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},

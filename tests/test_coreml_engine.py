@@ -229,43 +229,52 @@ def make_bundle(tmp_path: Path) -> Any:
     return make
 
 
-def test_a_package_is_compiled_once_until_it_or_the_system_changes(make_bundle: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The engine's cache folder, empty."""
+    monkeypatch.setattr("sa3_edge.engines.cache.user_cache_path", lambda name: tmp_path / "cache")
+    return tmp_path / "cache" / "engines" / "coreml"
+
+
+def test_a_package_is_compiled_once_until_it_or_the_system_changes(
+    make_bundle: Any, tmp_path: Path, cache: Path
+) -> None:
     core_ml = FakeCoreML()
     bundle = make_bundle("denoiser.mlpackage")
     for _ in range(2):
-        engine = CoreMLEngine(EngineOptions(), core_ml, tmp_path / "cache")
+        engine = CoreMLEngine(EngineOptions(), core_ml)
         engine.load(bundle, "denoiser").run(_inputs(5))
     assert core_ml.compiled == [tmp_path / "denoiser.mlpackage"]
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert [path.name for path in cache.glob("*/*")] == ["denoiser.mlmodelc"]
     (model, function, units) = core_ml.loaded[0]
     assert (model.suffix, function, units) == (".mlmodelc", "frames_8", "cpu_and_ne")
 
     changed = make_bundle("denoiser.mlpackage", b"others")
-    CoreMLEngine(EngineOptions(), core_ml, tmp_path / "cache").load(changed, "denoiser")
+    CoreMLEngine(EngineOptions(), core_ml).load(changed, "denoiser")
     assert len(core_ml.compiled) == 2
     newer = FakeCoreML("2")
-    CoreMLEngine(EngineOptions(), newer, tmp_path / "cache").load(changed, "denoiser")
+    CoreMLEngine(EngineOptions(), newer).load(changed, "denoiser")
     assert len(newer.compiled) == 1
 
 
 def test_a_compiled_model_is_used_as_it_is(make_bundle: Any, tmp_path: Path) -> None:
     core_ml = FakeCoreML()
-    engine = CoreMLEngine(EngineOptions(compute_units="cpu_only"), core_ml, tmp_path / "cache")
+    engine = CoreMLEngine(EngineOptions(compute_units="cpu_only"), core_ml)
     engine.load(make_bundle("denoiser.mlmodelc"), "denoiser").run(_inputs(5))
     assert core_ml.compiled == []
     assert core_ml.loaded == [(tmp_path / "denoiser.mlmodelc", "main", "cpu_only")]
 
 
-def test_a_failed_compilation_leaves_nothing_in_the_cache(make_bundle: Any, tmp_path: Path) -> None:
+def test_a_failed_compilation_leaves_nothing_in_the_cache(make_bundle: Any, cache: Path) -> None:
     class Failing(FakeCoreML):
         def compile(self, package: Path, destination: Path) -> None:
             destination.mkdir()
             raise RuntimeError("no space left")
 
-    engine = CoreMLEngine(EngineOptions(), Failing(), tmp_path / "cache")
+    engine = CoreMLEngine(EngineOptions(), Failing())
     with pytest.raises(EngineError, match="no space left"):
         engine.load(make_bundle("denoiser.mlpackage"), "denoiser")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert list(cache.glob("*/*")) == []
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there, Core ML is available")

@@ -49,32 +49,31 @@ def half_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     return out
 
 
-def _engine(cache: Path, units: str | None = None) -> tuple[CoreMLEngine, EvaluatedCoreML]:
-    core_ml = EvaluatedCoreML()
-    return CoreMLEngine(EngineOptions(compute_units=units), core_ml, cache), core_ml
+def _engine(units: str | None = None) -> CoreMLEngine:
+    return CoreMLEngine(EngineOptions(compute_units=units), EvaluatedCoreML())
 
 
-def _session(bundle: Path, graph: m.GraphName, cache: Path) -> Session:
-    return _engine(cache)[0].load(Bundle.load(bundle), graph)
+def _session(bundle: Path, graph: m.GraphName) -> Session:
+    return _engine().load(Bundle.load(bundle), graph)
 
 
 @pytest.mark.parametrize("index", [0, 2, 3, 4])
-def test_text_encoder(exact_bundle: Path, half_bundle: Path, golden: Golden, index: int, tmp_path: Path) -> None:
+def test_text_encoder(exact_bundle: Path, half_bundle: Path, golden: Golden, index: int) -> None:
     ids = golden[f"prompt.{index}.ids"].astype(np.int64)[None]
     expected = golden[f"prompt.{index}.embeds"][:, : ids.shape[1]]
     for bundle, bar in ((exact_bundle, 80), (half_bundle, 45)):
-        hidden = _session(bundle, "text_encoder", tmp_path).run({"input_ids": ids})["hidden"]
+        hidden = _session(bundle, "text_encoder").run({"input_ids": ids})["hidden"]
         assert hidden.dtype == np.float32
         assert snr_db(hidden, expected) >= bar
 
 
 @pytest.mark.parametrize("frames", [2, 8, 20])
-def test_autoencoder(half_bundle: Path, golden: Golden, frames: int, tmp_path: Path) -> None:
+def test_autoencoder(half_bundle: Path, golden: Golden, frames: int) -> None:
     """Also in an fp16 bundle the autoencoder is fp32; the goldens' audio was rounded to fp16 after computing."""
-    audio = _session(half_bundle, "decoder", tmp_path).run({"latents": golden[f"decoder.L{frames}.latents"]})["audio"]
+    audio = _session(half_bundle, "decoder").run({"latents": golden[f"decoder.L{frames}.latents"]})["audio"]
     assert relative_error(audio, golden[f"decoder.L{frames}.audio"]) < 1e-4
     samples = golden[f"encoder.L{frames}.audio"].astype(np.float32)
-    latents = _session(half_bundle, "encoder", tmp_path).run({"audio": samples})["latents"]
+    latents = _session(half_bundle, "encoder").run({"audio": samples})["latents"]
     assert snr_db(latents, golden[f"encoder.L{frames}.latents"]) >= 80
 
 
@@ -118,11 +117,11 @@ def test_every_function_holds_the_bars(half_bundle: Path, exact_bundle: Path) ->
 
 
 @pytest.mark.parametrize("frames", [1, 5, 16, 17])
-def test_masked_frames_change_nothing(exact_bundle: Path, frames: int, tmp_path: Path) -> None:
+def test_masked_frames_change_nothing(exact_bundle: Path, frames: int) -> None:
     bundle = Bundle.load(exact_bundle)
     rng = np.random.default_rng(0)
     audio, text = bundle.manifest.audio, bundle.manifest.text
-    shared = _session(exact_bundle, "conditioner", tmp_path).run(
+    shared = _session(exact_bundle, "conditioner").run(
         {
             "hidden": rng.standard_normal((1, 3, text.hidden_size), np.float32),
             "text_mask": np.ones((1, 3), np.float32),
@@ -133,14 +132,14 @@ def test_masked_frames_change_nothing(exact_bundle: Path, frames: int, tmp_path:
         }
     )
     x = rng.standard_normal((1, audio.latent_channels, frames), np.float32)
-    velocities = []
-    for units in ("cpu_and_ne", "cpu_and_gpu"):
-        engine, _ = _engine(tmp_path, units)
-        velocities.append(engine.load(bundle, "denoiser").run({"x": x, "t": np.full(1, 0.63, np.float32), **shared}))
-    assert snr_db(velocities[0]["velocity"], velocities[1]["velocity"]) > 100
+    fixed, dynamic = (
+        _engine(units).load(bundle, "denoiser").run({"x": x, "t": np.full(1, 0.63, np.float32), **shared})["velocity"]
+        for units in ("cpu_and_ne", "cpu_and_gpu")
+    )
+    assert snr_db(fixed, dynamic) > 100
 
 
-def test_a_packagedescribes_itself(half_bundle: Path) -> None:
+def test_a_package_describes_itself(half_bundle: Path) -> None:
     manifest = Bundle.load(half_bundle).manifest
     denoiser = manifest.graphs["denoiser"].artifacts["coreml"]
     assert denoiser.compute_units == "cpu_and_ne"

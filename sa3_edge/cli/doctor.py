@@ -1,17 +1,18 @@
 """`sa3-edge doctor`."""
 
-import os
 import platform
-import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
+
+from rich.filesize import decimal
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.cli.config import config_file, defaults
 from sa3_edge.cli.display import print_json
 from sa3_edge.engines import ENGINES, EngineOptions, create_engine
+from sa3_edge.engines.cache import cache_folder
 from sa3_edge.errors import Sa3Error
+from sa3_edge.machine import cores, instruction_sets, processor
 from sa3_edge.models import installed_models, models_folder
 
 _PACKAGES = (
@@ -24,25 +25,6 @@ _PACKAGES = (
     "tokenizers",
     "soundfile",
 )
-# What makes matrix products fast, by the names of /proc/cpuinfo and of sysctl hw.optional.arm.
-_MATRIX_FEATURES = (
-    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
-    "FEAT_DotProd", "FEAT_I8MM", "FEAT_BF16", "FEAT_SME", "FEAT_SME2", "asimddp", "i8mm", "bf16", "sme", "sme2",
-)  # fmt: skip
-
-
-def _instruction_sets() -> list[str]:
-    """The processor's matrix and vector extensions, where the system tells."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("flags", "Features")):
-                present = set(line.split(":", 1)[1].split())
-                return [feature for feature in _MATRIX_FEATURES if feature in present]
-    if sys.platform == "darwin":
-        listed = subprocess.run(["/usr/sbin/sysctl", "hw.optional.arm"], capture_output=True, text=True, check=False)
-        present = {line.split(":")[0].rsplit(".", 1)[-1] for line in listed.stdout.splitlines() if line.endswith(" 1")}
-        return [feature for feature in _MATRIX_FEATURES if feature in present]
-    return []
 
 
 def _version(package: str) -> str | None:
@@ -67,9 +49,8 @@ def _model_state(path: Path) -> str:
     return f"{path}" + (" (untrained, makes noise)" if model.synthetic else "")
 
 
-def _cores() -> int:
-    # The cores that this process may use: a container often gets fewer than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def run(json: bool) -> None:
@@ -79,11 +60,12 @@ def run(json: bool) -> None:
         "sa3-edge": _version("sa3-edge"),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "processor": {"cores": _cores(), "instruction_sets": _instruction_sets()},
+        "processor": {"name": processor(), "cores": cores(), "instruction_sets": instruction_sets()},
         "packages": packages,
         "engines": {name: _engine_state(name) for name in ENGINES},
         "config_file": str(config_file()),
         "defaults": defaults(),
+        "cache": {"folder": str(cache_folder()), "bytes": _bytes_in(cache_folder())},
         "models_folder": str(models_folder()),
         "models": {name: _model_state(path) for name, path in installed_models().items()},
     }
@@ -91,7 +73,7 @@ def run(json: bool) -> None:
         print_json(report)
         return
     print(f"sa3-edge {report['sa3-edge']}, Python {report['python']}, {report['system']}")
-    print(f"{_cores()} cores; {', '.join(_instruction_sets()) or 'instruction sets not known'}")
+    print(f"{processor()}, {cores()} cores; {', '.join(instruction_sets()) or 'instruction sets not known'}")
     print("\npackages")
     for package, version in packages.items():
         print(f"  {package:20} {version or '-'}")
@@ -103,6 +85,7 @@ def run(json: bool) -> None:
     print(f"\ndefaults from {config_file()} and SA3_EDGE_* variables")
     for name, value in defaults().items():
         print(f"  {name:20} {value}")
+    print(f"\n{decimal(_bytes_in(cache_folder()))} of compiled graphs in {cache_folder()}, safe to delete")
     print(f"\nmodels in {models_folder()}")
     for name, path in installed_models().items():
         print(f"  {name:20} {_model_state(path)}")

@@ -1,6 +1,5 @@
 """Core ML: on a Mac, graphs run on the Neural Engine, the GPU or the CPU, as each is meant to."""
 
-import hashlib
 import platform
 import shutil
 import sys
@@ -11,10 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors, chosen_units
+from sa3_edge.engines.cache import cache_entry
 from sa3_edge.engines.fixed_lengths import DYNAMIC, FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
 from sa3_edge.errors import BundleError, EngineError, RequestError
 from sa3_edge.manifest import Artifact, ComputeUnits, Graph, GraphName, Tensor
@@ -142,11 +141,10 @@ class CoreMLEngine:
     name = "coreml"
     artifact = "coreml"
 
-    def __init__(self, options: EngineOptions, runtime: Runtime | None = None, cache: Path | None = None):
-        """`runtime` and `cache` stand in for Core ML and the user's cache folder where there is none."""
+    def __init__(self, options: EngineOptions, runtime: Runtime | None = None):
+        """`runtime` stands in for Core ML where there is none."""
         self._units = chosen_units(options)
         self._runtime: Runtime = runtime or MacRuntime()
-        self._cache = cache or user_cache_path("sa3-edge") / "coreml"
 
     def load(self, bundle: Bundle, graph: GraphName) -> CoreMLSession:
         artifact = bundle.artifact(graph, self.artifact)
@@ -158,19 +156,16 @@ class CoreMLEngine:
         return f"Core ML, {self._runtime.version}, compute units {self._units or 'as the bundle says'}"
 
     def _compiled(self, bundle: Bundle, artifact: Artifact) -> Path:
-        """The compiled model of an artifact: the bundle's own, or one compiled once and kept.
-
-        The name in the cache is a hash of the package's hashes and of the system: each compiles its own way.
-        """
+        """The compiled model of an artifact: the bundle's own, or one compiled once and kept. Each system compiles
+        its own way."""
         package = package_folder(bundle, artifact)
         if package.suffix == ".mlmodelc":
             return package
-        hashes = [self._runtime.version, *(f"{file.path} {file.sha256}" for file in artifact.files)]
-        destination = self._cache / f"{hashlib.sha256(chr(10).join(hashes).encode()).hexdigest()}.mlmodelc"
+        entry = cache_entry(self.name, artifact, self._runtime.version)
+        destination = entry / f"{package.stem}.mlmodelc"
         if destination.exists():
             return destination
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._cache) as temporary:
+        with tempfile.TemporaryDirectory(dir=entry) as temporary:
             made = Path(temporary) / destination.name
             compile_package(self._runtime, package, made)
             try:

@@ -4,15 +4,15 @@
 that have it: another, still plausible piece for the same seed.
 """
 
-import hashlib
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors
+from sa3_edge.engines.cache import cache_entry
 from sa3_edge.errors import EngineError
 from sa3_edge.manifest import Artifact, GraphName
 
@@ -126,8 +126,8 @@ class OpenVinoEngine:
         }
         if graph not in _NEVER_CACHED:
             # OpenVINO's key is the path and time of the .onnx file; ours adds the weights, which lie beside it.
-            weights = hashlib.sha256("".join(file.sha256 for file in artifact.files).encode()).hexdigest()
-            properties["CACHE_DIR"] = str(user_cache_path("sa3-edge") / "openvino" / weights[:16])
+            with suppress(EngineError):  # without a cache it only starts slower
+                properties["CACHE_DIR"] = str(cache_entry(self.name, artifact, ov.__version__))
         if self._options.threads is not None:
             properties["INFERENCE_NUM_THREADS"] = self._options.threads
         return properties

@@ -1,0 +1,45 @@
+"""What engines keep of a bundle's graphs for the next start: compiled models, in the user's cache folder.
+
+They are as large as the graphs, so what was not used for a month is deleted when something new is kept.
+"""
+
+import hashlib
+import shutil
+import time
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from sa3_edge.errors import EngineError
+from sa3_edge.manifest import Artifact
+
+_KEPT_DAYS = 30
+
+
+def cache_folder() -> Path:
+    """Where the engines' caches lie, a folder an engine."""
+    return user_cache_path("sa3-edge") / "engines"
+
+
+def cache_entry(engine: str, artifact: Artifact, *made_for: str) -> Path:
+    """The folder for what `engine` makes of a graph's files; there, perhaps empty, and marked as used now.
+
+    `made_for`: what else the result depends on, such as the engine's version. Raises EngineError if it cannot be made.
+    """
+    depends = [*made_for, *(f"{file.path} {file.sha256}" for file in artifact.files)]
+    entry = cache_folder() / engine / hashlib.sha256("\n".join(depends).encode()).hexdigest()[:32]
+    try:
+        if not entry.is_dir():
+            entry.mkdir(parents=True, exist_ok=True)
+            _forget_unused()
+        entry.touch()
+    except OSError as error:
+        raise EngineError(f"the cache folder {cache_folder()} cannot be written: {error.strerror}") from error
+    return entry
+
+
+def _forget_unused() -> None:
+    oldest = time.time() - _KEPT_DAYS * 24 * 3600
+    for entry in cache_folder().glob("*/*"):
+        if entry.stat().st_mtime < oldest:
+            shutil.rmtree(entry, ignore_errors=True)
