@@ -43,9 +43,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seconds" in metafunc.fixturenames:
         metafunc.parametrize("seconds", [float(s) for s in metafunc.config.getoption("--seconds").split(",")])
     if "precision" in metafunc.fixturenames:
-        metafunc.parametrize("precision", _list(metafunc.config, "--precisions", device.precisions))
+        measured = device.commands if metafunc.function.__name__ == "test_command" else device.stages
+        metafunc.parametrize("precision", _list(metafunc.config, "--precisions", measured))
     if "engine" in metafunc.fixturenames:
         metafunc.parametrize("engine", _list(metafunc.config, "--engines", device.engines))
+
+
+def _stage(item: pytest.Item) -> str:
+    """`test_step_pytorch[reference-5.0]` -> step."""
+    return item.name.partition("[")[0].split("_")[1]
+
+
+def _seconds(item: pytest.Item) -> float:
+    return float(item.callspec.params.get("seconds", 0)) if hasattr(item, "callspec") else 0.0
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -55,6 +65,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # A machine's speed drifts: what the table sets side by side, one stage at one length, is measured in a row.
+    stages = list(dict.fromkeys(_stage(item) for item in items))
+    items.sort(key=lambda item: (stages.index(_stage(item)), _seconds(item)))
     reason = why_not(config.getoption("--device"))
     if reason:
         for item in items:

@@ -9,20 +9,29 @@ from sa3_edge.machine import cores, instruction_sets, processor
 
 @dataclass(frozen=True)
 class Device:
-    """A `--device`: its engines, precisions of ONNX graphs, the bundle's formats, and published times for 120 s of
-    audio by engine, in seconds."""
+    """A `--device`: its engines, the precisions of which stages and whole commands are measured, the bundle's formats,
+    and published times for 120 s of audio by engine, in seconds."""
 
     engines: tuple[str, ...]
-    precisions: tuple[str, ...]
+    stages: tuple[str, ...]
+    commands: tuple[str, ...]
     formats: tuple[str, ...]
     targets: dict[str, float]
 
 
+_GRAPHS = ("fp32", "int8")  # each graph has one of these; "balanced" is a mixture of such graphs
+_PRESETS = ("fp32", "balanced", "int8")
 DEVICES = {
-    "cpu": Device(("onnxruntime",), ("fp32", "int8"), ("onnx",), {}),
-    "x86": Device(("onnxruntime", "openvino", "openvino-bf16"), ("fp32", "int8"), ("onnx",), {}),
-    # Published by the model's authors for an Apple M4 (README of Stability-AI/stable-audio-3).
-    "m4": Device(("onnxruntime", "coreml"), ("fp32",), ("onnx", "coreml"), {"onnxruntime": 5.9, "coreml": 3.0}),
+    "cpu": Device(("onnxruntime",), _GRAPHS, _PRESETS, ("onnx",), {}),
+    "x86": Device(("onnxruntime", "openvino", "openvino-bf16"), _GRAPHS, _PRESETS, ("onnx",), {}),
+    "m4": Device(
+        ("onnxruntime", "coreml"),
+        ("balanced", "int8"),  # in "balanced" the Core ML packages are fp16, as the Neural Engine needs them
+        ("balanced", "int8"),
+        ("onnx", "coreml"),
+        # Published by the model's authors for an Apple M4 (README of Stability-AI/stable-audio-3).
+        {"onnxruntime": 5.9, "coreml": 3.0},
+    ),
 }
 
 

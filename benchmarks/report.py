@@ -28,7 +28,7 @@ def table(results: Results) -> str:
     ]
     for stage, label in _STAGES.items():
         kinds = dict.fromkeys((row.engine, row.precision) for row in results.rows if row.stage == stage)
-        for engine, precision in sorted(kinds, key=lambda kind: (not kind[0].startswith("pytorch"), kind)):
+        for engine, precision in sorted(kinds, key=lambda kind: (not kind[0].startswith("pytorch"), kind[0])):
             cells = [_cell(results, rows.get((stage, engine, precision, length))) for length in lengths]
             lines.append(f"| {label} | {engine} | {precision} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
