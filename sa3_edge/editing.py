@@ -145,7 +145,7 @@ def _check_regions(regions: tuple[Region, ...], samples: int, rate: int) -> tupl
         start = 0.0 if region.start is None else region.start
         end = math.inf if region.end is None else region.end
         said = f"region {start:g}:{'' if region.end is None else f'{end:g}'}"
-        if math.isnan(start) or math.isnan(end) or start < 0:
+        if not math.isfinite(start) or start < 0 or (region.end is not None and not math.isfinite(end)):
             raise RequestError(f"{said} must lie within the clip, from 0 to {samples / rate:.2f} s")
         if end < start:
             raise RequestError(f"{said} ends before it starts")

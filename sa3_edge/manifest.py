@@ -3,7 +3,7 @@
 `runtimes/README.md` describes each field for host authors.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -15,6 +15,7 @@ FILE_NAME = "manifest.json"
 GraphName = Literal["text_encoder", "conditioner", "denoiser", "decoder", "encoder"]
 Dtype = Literal["float32", "float16", "int64", "int32"]
 Objective = Literal["rf_denoiser", "rectified_flow"]
+Size = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -60,7 +61,7 @@ class Artifact(_Struct, frozen=True, omit_defaults=True):
     compute_units: where it is meant to run
     """
 
-    files: list[File]
+    files: Annotated[list[File], msgspec.Meta(min_length=1)]
     precision: str
     parity: list[Parity]
     inputs: list[Tensor] = []
@@ -102,19 +103,19 @@ class Model(_Struct, frozen=True):
 class Audio(_Struct, frozen=True):
     """Geometry. A latent frame is `samples_per_frame` samples of every channel."""
 
-    sample_rate: int
-    channels: int
-    samples_per_frame: int
-    latent_channels: int
-    max_frames: int
+    sample_rate: Size
+    channels: Size
+    samples_per_frame: Size
+    latent_channels: Size
+    max_frames: Size
 
 
 class Text(_Struct, frozen=True):
     """`hidden_size` is the width of the text encoder's output."""
 
     tokenizer: File
-    max_tokens: int
-    hidden_size: int
+    max_tokens: Size
+    hidden_size: Size
 
 
 class Sampler(_Struct, frozen=True):
@@ -123,7 +124,7 @@ class Sampler(_Struct, frozen=True):
     objective: Objective
     logsnr_start: float
     logsnr_end: float
-    steps: int
+    steps: Size
     guidance: float
     headroom_seconds: float
 
@@ -132,9 +133,9 @@ class Tiles(_Struct, frozen=True):
     """How to cut a sequence, in frames: what each tile adds, what it shares with its neighbours on either side; all
     tiles are multiples of `multiple` long."""
 
-    frames: int
-    overlap: int
-    multiple: int
+    frames: Size
+    overlap: Annotated[int, msgspec.Meta(ge=0)]
+    multiple: Size
 
 
 class Tiling(_Struct, frozen=True):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from sa3_edge.errors import RequestError
 from sa3_edge.graph_runner import GraphRunner
 from sa3_edge.guidance import check_guidance, guided
 from sa3_edge.limiter import limit
+from sa3_edge.manifest import GraphName
+from sa3_edge.models import resolve_model
 from sa3_edge.noise import SEEDS
 from sa3_edge.requests import GenerationRequest, Variation
 from sa3_edge.sampling import LatentNoise, Latents, Velocity, euler, ping_pong, schedule
@@ -70,7 +73,7 @@ class _Prepared:
 class Pipeline:
     """A loaded bundle that generates audio.
 
-    pipeline = Pipeline.load("bundle")
+    pipeline = Pipeline.load("small-music")
     made = pipeline.generate(GenerationRequest("lofi piano", seconds=90))
     """
 
@@ -83,19 +86,20 @@ class Pipeline:
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike[str],
+        model: str | os.PathLike[str],
         engine: str = DEFAULT_ENGINE,
         *,
         threads: int | None = None,
         compute_units: str | None = None,
         keep_loaded: bool = False,
     ) -> "Pipeline":
-        """Open the bundle in folder `path`; graphs are loaded when first needed.
+        """Open a model, by its installed name or its bundle's folder; graphs are loaded when first needed.
 
         `keep_loaded` keeps them for the next call, at the price of memory. Raises BundleError if the bundle is not
-        whole, RequestError for an unknown engine, EngineError if it is not installed.
+        whole, RequestError for an unknown model or engine, EngineError if the engine is not installed.
         """
-        return cls(GraphRunner(Bundle.load(path), engine, EngineOptions(threads, compute_units), keep_loaded))
+        bundle = Bundle.load(resolve_model(os.fspath(model)))
+        return cls(GraphRunner(bundle, engine, EngineOptions(threads, compute_units), keep_loaded))
 
     @property
     def engine(self) -> str:
@@ -164,7 +168,7 @@ class Pipeline:
                     notes=list(prepared.notes),
                 )
         finally:
-            self.graphs.done_with("denoiser", "decoder")
+            self.graphs.done_with(*get_args(GraphName))  # all of them: a callback may have stopped the run anywhere
 
     def _prepare(self, request: GenerationRequest, progress: Progress) -> _Prepared:
         """Check the request, read its recording, and compute what does not depend on the seed."""

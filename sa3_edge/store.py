@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sa3_edge.bundle import Bundle, sha256_of
 from sa3_edge.errors import BundleError, RequestError, Sa3Error
+from sa3_edge.folders import put_in_place
 from sa3_edge.manifest import FILE_NAME, Model, decode_manifest
 from sa3_edge.models import DEMO, PUBLISHED, data_folder, installed_models, models_folder
 
@@ -75,17 +76,7 @@ def install(staged: Path, name: str) -> None:
     Files that other installed models have too are shared with them.
     """
     _share(staged)
-    target, old = models_folder() / name, staged.with_name(f"{staged.name}.old")
-    if target.is_symlink():
-        target.unlink()
-    elif target.exists():
-        target.rename(old)
-    try:
-        staged.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
+    put_in_place(staged, models_folder() / name)
 
 
 def check_removable(name: str) -> None:

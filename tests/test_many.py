@@ -123,7 +123,7 @@ def test_a_line_that_fails_does_not_stop_the_others(run_cli: RunCli, tmp_path: P
         ([{"prompt": "a", "tempo": 90}], "line 1: unknown option 'tempo'"),
         ([{"prompt": "a", "seconds": "long"}], "line 1: seconds cannot be 'long'"),
         ([{"prompt": "a", "seed": True}], "line 1: seed cannot be True"),
-        ([{"prompt": "a", "inpaint": [4]}], "line 1: inpaint must be a list"),
+        ([{"prompt": "a", "inpaint": [4]}], "line 1: inpaint cannot be [4]: Expected `str`"),
         ([{"prompt": "a", "inpaint": ["0:1"]}], "line 1: --inpaint needs a recording"),
         ([""], "has no prompts"),
     ],

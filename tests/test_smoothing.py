@@ -8,7 +8,11 @@ import torch
 
 from sa3_edge.manifest import GraphName
 from sa3_export.checkpoint import Checkpoint
+from sa3_export.errors import ParityError
+from sa3_export.export import describe
 from sa3_export.graphs import GRAPHS, Graph
+from sa3_export.modules.layers import HiddenScale
+from sa3_export.onnx_artifact import export_onnx
 from sa3_export.onnx_export import save_onnx, trace_onnx
 from sa3_export.parity import measure_parity
 from sa3_export.precision import Bar
@@ -47,11 +51,24 @@ def test_no_bit_of_the_result_changes(tiny_checkpoint: Path, name: GraphName) ->
     _plant_outliers(graph)
     inputs = graph.example(graph.lengths[1])
     weights = [hidden.reader.weight.clone() for hidden in hidden_tensors(graph)]
+    smoothed = smooth(graph)
     with torch.no_grad():
-        before = graph.traced(**inputs)
-        smooth(graph)
-        assert torch.equal(graph.traced(**inputs), before)
-    assert not all(map(torch.equal, weights, (hidden.reader.weight for hidden in hidden_tensors(graph))))
+        assert torch.equal(smoothed.traced(**inputs), graph.traced(**inputs))
+    assert not all(map(torch.equal, weights, (hidden.reader.weight for hidden in hidden_tensors(smoothed))))
+    assert all(map(torch.equal, weights, (hidden.reader.weight for hidden in hidden_tensors(graph))))
+
+
+@pytest.mark.parametrize("name", ["text_encoder", "denoiser", "decoder"])
+def test_a_fault_of_smoothing_is_found_before_int8_hides_it(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: GraphName
+) -> None:
+    def double_the_reader(self: HiddenScale, scale: torch.Tensor) -> None:
+        self.reader.weight = torch.nn.Parameter(2 * self.reader.weight, requires_grad=False)
+
+    monkeypatch.setattr(HiddenScale, "divide", double_the_reader)
+    graph = _graph(tiny_checkpoint, name)
+    with pytest.raises(ParityError, match="at least 80 dB"):
+        export_onnx(graph, describe(graph), tmp_path, {}, {name: "int8"})
 
 
 @pytest.mark.parametrize("name", ["denoiser", "decoder", "encoder"])
@@ -59,9 +76,7 @@ def test_outliers_are_smoothed_away(tiny_checkpoint: Path, tmp_path: Path, name:
     plain, planted = _graph(tiny_checkpoint, name), _graph(tiny_checkpoint, name)
     _plant_outliers(planted)
     without, rough = _int8_snr_db(plain, tmp_path / "a.onnx"), _int8_snr_db(planted, tmp_path / "b.onnx")
-    for graph in (plain, planted):
-        smooth(graph)
-    smoothed = _int8_snr_db(planted, tmp_path / "c.onnx")
+    smoothed = _int8_snr_db(smooth(planted), tmp_path / "c.onnx")
     assert rough < without - 6
     assert smoothed > without - 2
-    assert _int8_snr_db(plain, tmp_path / "d.onnx") > without - 1  # where nothing sticks out, nothing is lost
+    assert _int8_snr_db(smooth(plain), tmp_path / "d.onnx") > without - 1  # where nothing sticks out, nothing is lost

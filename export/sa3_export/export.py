@@ -14,6 +14,7 @@ import torch
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file, sha256_of
 from sa3_edge.errors import RequestError
+from sa3_edge.folders import put_in_place
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.config import ModelConfig
 from sa3_export.coreml.contract import CoreMLOptions, check_precision
@@ -158,12 +159,11 @@ def _new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
     _check_free(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        folder, old = Path(temporary) / "new", Path(temporary) / "old"
+        folder = Path(temporary) / "new"
         folder.mkdir()
         yield folder
-        if out.exists():
-            out.rename(old)
-        folder.rename(out)
+        _check_free(out, overwrite)  # again: minutes have passed
+        put_in_place(folder, out)
 
 
 def check_export(formats: Sequence[str], precision: str, coreml: CoreMLOptions | None = None) -> None:

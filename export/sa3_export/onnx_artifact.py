@@ -31,7 +31,7 @@ def export_onnx(
     path, choice = folder / f"{graph.name}.onnx", choices[graph.name]
     precision = settle(choice, (size for hidden in hidden_tensors(graph) for size in hidden.reader.weight.shape))
     if precision == "int8":
-        smooth(graph)
+        graph = smooth(graph)
     model = trace_onnx(graph)
     linears = block_linears(model)
     save_onnx(model, path, facts)

@@ -5,8 +5,11 @@ that makes a tensor and the one that reads it, channels can be scaled down and u
 Scales are powers of two, so in fp32 not one bit of the result changes.
 """
 
+import copy
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -30,11 +33,13 @@ def hidden_tensors(graph: Graph) -> list[HiddenScale]:
     return [hidden for hidden in inside if isinstance(hidden, HiddenScale)]
 
 
-def smooth(graph: Graph) -> None:
-    """Scale the hidden tensors of the graph's traced module in place, each by what is best for int8, or not at all.
+def smooth(graph: Graph) -> Graph:
+    """The graph with its hidden tensors scaled, each by what is best for int8, or not at all.
 
     Channels are measured on random inputs; what is best is decided on others, by the error of the layer that reads.
+    The modules of `graph` stay as they are: the result is measured against them.
     """
+    graph = replace(graph, arranged=_with_the_same_weights(graph.traced))
     length = min(graph.longest, _SEEN * graph.step)
     tensors = {hidden.reader: hidden for hidden in hidden_tensors(graph)}
     largest: dict[nn.Linear, Tensor] = {}
@@ -56,6 +61,13 @@ def smooth(graph: Graph) -> None:
                 graph.traced(**graph.example(length, seed))
         for reader, scale in best.items():
             tensors[reader].divide(scale)
+    return graph
+
+
+def _with_the_same_weights(module: nn.Module) -> nn.Module:
+    """A copy whose parameters are the module's own until they are replaced: two denoisers would take gigabytes."""
+    shared = itertools.chain(module.parameters(), module.buffers())
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import traceback
 from types import FrameType
 
 from sa3_edge.cli.app import app
-from sa3_edge.cli.config import defaults
+from sa3_edge.cli.config import DEPENDENT, defaults
 from sa3_edge.errors import Sa3Error
 
 _INTERRUPTED = 130
@@ -24,8 +24,7 @@ def main() -> None:
     """Run the command line: exit 2 for bad requests, 1 for failures, 130 for Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        # Not the default compute units: those depend on the engine, see `generate.compute_units`.
-        options = {name: value for name, value in defaults().items() if name != "compute_units"}
+        options = {name: value for name, value in defaults().items() if name not in DEPENDENT}
         app(default_map={"generate": options})
     except _Interrupted:
         _fail("interrupted", _INTERRUPTED)

@@ -183,6 +183,7 @@ def generate(
     """
     from sa3_edge.cli import batch
     from sa3_edge.cli import generate as single
+    from sa3_edge.cli.config import defaults
     from sa3_edge.cli.output import FileOptions
     from sa3_edge.cli.requests import RequestOptions
     from sa3_edge.errors import RequestError
@@ -204,7 +205,7 @@ def generate(
         splice=splice,
         limiter=limiter,
     )
-    files = FileOptions(output, save_latents, format, bits, sidecar)
+    files = FileOptions(output, save_latents, format, bits, sidecar).with_defaults(defaults())
     units = single.compute_units(engine, compute_units)
     options = single.RunOptions(model, engine, threads, json, quiet, verbose, play, units)
     if (prompt is None) == (prompts is None):

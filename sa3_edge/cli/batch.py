@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_edge.audio_file import Encoding, encoding_for
+from sa3_edge.audio_file import Encoding
+from sa3_edge.bundle import sha256_of
 from sa3_edge.cli import output
 from sa3_edge.cli.display import json_text, print_json, stage_bars
 from sa3_edge.cli.generate import STAGES, RunOptions, open_pipeline
@@ -29,12 +30,20 @@ class _Line:
     def file_name(self, suffix: str) -> str:
         return f"{self.number:04d}-{output.slug(self.prompt)}.{suffix}"
 
-    def key(self, bundle_id: str, encoding: Encoding) -> dict[str, Any]:
+    def key(self, pipeline: Pipeline, encoding: Encoding) -> dict[str, Any]:
         """What makes this line's clip what it is."""
+        source = self.options.init_audio
         options = {
             name: str(value) if isinstance(value, Path) else value for name, value in asdict(self.options).items()
         }
-        return {"prompt": self.prompt, "bundle": bundle_id, "bits": encoding.bits, **options}
+        return {
+            "prompt": self.prompt,
+            "bundle": pipeline.bundle.id,
+            "engine": pipeline.graphs.engine.name,
+            "bits": encoding.bits,
+            "source_sha256": sha256_of(source) if source is not None and source.is_file() else None,
+            **options,
+        }
 
 
 def read_list(path: Path, defaults: RequestOptions) -> list[_Line]:
@@ -71,34 +80,41 @@ def _parse_line(number: int, line: str, path: Path, defaults: RequestOptions) ->
     return _Line(number, prompt, options)
 
 
-def _finished(folder: Path) -> list[dict[str, Any]]:
-    """Results of earlier runs; a line that a crash cut short counts nothing."""
-    results = []
+def _finished(folder: Path) -> dict[str, dict[str, Any]]:
+    """By name of a clip that is there, the request that it was made by last. A line that a crash cut counts nothing."""
+    requests = {}
     if (folder / RESULTS).is_file():
         for line in (folder / RESULTS).read_text(encoding="utf-8").splitlines():
             try:
-                results.append(json.loads(line))
+                result = json.loads(line)
             except json.JSONDecodeError:
                 continue
-    return results
+            if (folder / result["name"]).is_file():
+                requests[result["name"]] = result["request"]
+    return requests
 
 
 def run(path: Path, defaults: RequestOptions, files: output.FileOptions, options: RunOptions) -> None:
     """Make what is not there yet. A line that fails is reported and the others are made; then exit 1."""
-    if files.latents is not None:
-        raise RequestError("--save-latents does not go with --prompts")
+    for option, given in (
+        ("--save-latents", files.latents is not None),
+        ("--play", options.play),
+        ("--verbose", options.verbose),
+    ):
+        if given:
+            raise RequestError(f"{option} does not go with --prompts")
     lines = read_list(path, defaults)
     folder = files.audio or Path(f"{path.stem}-clips")
     if folder.suffix or folder.is_file() or folder == output.STDOUT:
         raise RequestError(f"with --prompts the output is a folder, got {folder}")
-    encoding = encoding_for(files.format or "wav", files.bits)
+    encoding = files.encoding()
     pipeline = open_pipeline(options, keep_loaded=True)
     folder.mkdir(parents=True, exist_ok=True)
-    finished = [result["request"] for result in _finished(folder) if (folder / result["name"]).is_file()]
+    finished = _finished(folder)
     failed = 0
     for line in lines:
-        name, key = line.file_name(encoding.format), line.key(pipeline.bundle.id, encoding)
-        if key in finished:
+        name, key = line.file_name(encoding.format), line.key(pipeline, encoding)
+        if finished.get(name) == key:
             report: dict[str, object] = {"file": str(folder / name), "prompt": line.prompt, "skipped": True}
         else:
             try:

@@ -30,6 +30,8 @@ DEFAULTS: dict[str, type] = {
     "bits": str,
     "limiter": bool,
 }
+# Of what else was typed these depend: a default that does not go with it is no error, but gives way.
+DEPENDENT = frozenset({"compute_units", "format", "bits"})
 _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 

@@ -9,7 +9,6 @@ from sa3_edge.cli.play import open_player
 from sa3_edge.cli.requests import RequestOptions, build_request
 from sa3_edge.engines import TAKE_COMPUTE_UNITS
 from sa3_edge.errors import RequestError
-from sa3_edge.models import resolve_model
 from sa3_edge.pipeline import Pipeline
 
 STAGES = {
@@ -45,9 +44,8 @@ def compute_units(engine: str, given: str | None) -> str | None:
 
 def open_pipeline(options: RunOptions, *, keep_loaded: bool = False) -> Pipeline:
     """The pipeline for a command's options."""
-    path = resolve_model(options.model)
     return Pipeline.load(
-        path,
+        options.model,
         options.engine,
         threads=options.threads,
         compute_units=options.compute_units,

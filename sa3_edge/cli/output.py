@@ -3,14 +3,17 @@
 import itertools
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.markup import escape
 
 import sa3_edge
 from sa3_edge.audio_file import (
+    FORMATS,
     Encoding,
     Tags,
     check_destination,
@@ -32,13 +35,34 @@ _LONGEST_STEM = 40
 
 @dataclass(frozen=True)
 class FileOptions:
-    """The files to write. `audio` None means a name after the prompt, "-" standard output."""
+    """The files to write. `audio` None means a name after the prompt, "-" standard output.
+
+    A usual format or depth is for where neither options nor the file's name say one, and only if they go together.
+    """
 
     audio: Path | None
     latents: Path | None
     format: str | None
     bits: str | None
     sidecar: bool
+    usual_format: str | None = None
+    usual_bits: str | None = None
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> "FileOptions":
+        """The same with what the user has set as default. Raises RequestError for what does not exist."""
+        usual_format, usual_bits = defaults.get("format"), defaults.get("bits")
+        depths = {depth for kind in FORMATS.values() for depth in kind.subtypes if depth}
+        for name, value, choices in (("format", usual_format, FORMATS), ("bits", usual_bits, sorted(depths))):
+            if value is not None and value not in choices:
+                raise RequestError(f"the default {name} is {value!r}; choose {', '.join(choices)}")
+        return replace(self, usual_format=usual_format, usual_bits=usual_bits)
+
+    def encoding(self, suffix: str = "") -> Encoding:
+        """How a file with this suffix ("": not named yet) is stored. Raises RequestError."""
+        name = self.format or suffix or self.usual_format or "wav"
+        usual = encoding_for(name, None)
+        depths = FORMATS[usual.format].subtypes
+        return encoding_for(name, self.usual_bits if self.bits is None and self.usual_bits in depths else self.bits)
 
     def check(self) -> Encoding:
         """The audio's encoding. Raises RequestError if a file cannot be made; asked before any work."""
@@ -49,10 +73,12 @@ class FileOptions:
         if self.audio is None or self.audio == STDOUT:
             if self.sidecar and self.audio == STDOUT:
                 raise RequestError("--sidecar needs a file to lie beside")
-            return encoding_for(self.format or "wav", self.bits)
+            return self.encoding()
         if self.format is not None and self.format != self.audio.suffix.lower().removeprefix("."):
             raise RequestError(f"the output {self.audio} is no {self.format} file; leave out --format or change one")
-        encoding = encoding_for(self.audio.suffix, self.bits)
+        if not self.audio.suffix:
+            raise RequestError(f"the output {self.audio} has no suffix; choose {', '.join(FORMATS)}, as in a.wav")
+        encoding = self.encoding(self.audio.suffix)
         check_destination(self.audio)
         return encoding
 

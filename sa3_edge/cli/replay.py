@@ -1,16 +1,17 @@
 """`sa3-edge info FILE` and `sa3-edge regenerate FILE`: how a clip was made, and making it again."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from rich.markup import escape
 
 from sa3_edge.audio_file import FORMATS, stored_bits
 from sa3_edge.bundle import Bundle, sha256_of
 from sa3_edge.cli import generate, output
 from sa3_edge.cli.display import err, print_json
-from sa3_edge.cli.requests import RequestOptions
+from sa3_edge.cli.requests import RequestOptions, typed_options
 from sa3_edge.engines import EngineOptions, create_engine
 from sa3_edge.errors import RequestError
 from sa3_edge.models import resolve_model
@@ -56,7 +57,7 @@ def regenerate(
     units = generate.compute_units(engine, compute_units)
     run_options = generate.RunOptions(model or record.model, engine, None, json, compute_units=units)
     for difference in _differences(record, run_options):
-        err().print(f"[yellow]note:[/] {difference}", soft_wrap=True)
+        err().print(f"[yellow]note:[/] {escape(difference)}", soft_wrap=True)
     if files.audio is None and files.format is None:
         files = replace(files, format=path.suffix.lower().removeprefix("."))
     if files.bits is None:
@@ -68,18 +69,18 @@ def regenerate(
 
 
 def _shape(record: Record, path: Path) -> RequestOptions:
-    known = {field.name for field in fields(RequestOptions)}
-    if unknown := sorted(record.options.keys() - known):
-        raise RequestError(f"{path} was made with options that this sa3-edge does not have: {', '.join(unknown)}")
-    shape = RequestOptions(**record.options)
-    if shape.init_audio is None:
+    try:
+        shape = RequestOptions(**typed_options(record.options))
+    except RequestError as error:
+        raise RequestError(f"the request in {path} cannot be made by this sa3-edge: {error}") from None
+    source = shape.init_audio
+    if source is None:
         return shape
-    source = Path(shape.init_audio)
     if not source.is_file():
         raise RequestError(f"{path} was made from {source}, which is not there any more")
     if sha256_of(source) != record.source_sha256:
         raise RequestError(f"{path} was made from {source}, which has changed since")
-    return replace(shape, init_audio=source)
+    return shape
 
 
 def _differences(record: Record, options: generate.RunOptions) -> list[str]:

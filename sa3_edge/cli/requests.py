@@ -1,9 +1,12 @@
 """From what people type to requests: times, regions, and the options of a command line or of a list's line."""
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_type_hints
+
+import msgspec
 
 from sa3_edge.audio_source import AudioSource
 from sa3_edge.errors import RequestError
@@ -120,38 +123,26 @@ def _edit(options: RequestOptions) -> Variation | Inpainting | Continuation | No
     return Variation(source, level, schedule)
 
 
-_LINE_TYPES: dict[str, type | tuple[type, ...]] = {
-    "seconds": (int, float),
-    "seed": int,
-    "steps": int,
-    "headroom": (int, float),
-    "cfg": (int, float),
-    "apg": (int, float),
-    "negative_prompt": str,
-    "init_audio": str,
-    "noise_level": (int, float),
-    "schedule": str,
-    "inpaint": list,
-    "extend": (int, float),
-    "prepend": (int, float),
-    "splice": bool,
-    "limiter": bool,
-}
+def typed_options(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as JSON has them, each as its type. Raises RequestError for an unknown one or another type."""
+    types = get_type_hints(RequestOptions)
+    typed = {}
+    for key, value in data.items():
+        if key not in types:
+            raise RequestError(f"unknown option {key!r}; choose {', '.join(types)}")
+        try:
+            typed[key] = msgspec.convert(value, types[key], dec_hook=lambda kind, text: kind(text))
+        except (msgspec.ValidationError, TypeError) as error:
+            raise RequestError(f"{key} cannot be {value!r}: {error}") from None
+    return typed
 
 
-def line_options(data: dict[str, Any], defaults: RequestOptions, folder: Path) -> RequestOptions:
+def line_options(data: Mapping[str, Any], defaults: RequestOptions, folder: Path) -> RequestOptions:
     """Options of one line of a list, over the command line's; files are relative to the list's folder.
 
-    Raises RequestError for an unknown option or a value of another type.
+    Raises RequestError as `typed_options` does.
     """
-    for key, value in data.items():
-        if key not in _LINE_TYPES:
-            raise RequestError(f"unknown option {key!r}; choose {', '.join(['prompt', *_LINE_TYPES])}")
-        expected = _LINE_TYPES[key]
-        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-            raise RequestError(f"{key} cannot be {value!r}")
-    if not all(isinstance(region, str) for region in data.get("inpaint", [])):
-        raise RequestError(f'inpaint must be a list of regions like "4:8", got {data["inpaint"]!r}')
-    if "init_audio" in data:
-        data = {**data, "init_audio": folder / data["init_audio"]}
-    return RequestOptions(**{**defaults.__dict__, **data})
+    typed = typed_options(data)
+    if typed.get("init_audio") is not None:
+        typed["init_audio"] = folder / typed["init_audio"]
+    return replace(defaults, **typed)
