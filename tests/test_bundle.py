@@ -108,6 +108,8 @@ def test_a_link_out_of_the_folder_is_refused(copy: Path) -> None:
         (lambda m: m["audio"].pop("sample_rate"), "sample_rate"),
         (lambda m: m["sampler"].update(objective="magic"), "objective"),
         (lambda m: m["audio"].update(channels="two"), "channels"),
+        (lambda m: m["tiles"]["decoder"].update(frames=0), "frames"),
+        (lambda m: m["graphs"]["decoder"]["artifacts"]["onnx"].update(files=[]), "length >= 1 .*files"),
     ],
 )
 def test_another_schema_is_refused_by_name(

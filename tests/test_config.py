@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 import typer
 
+from sa3_edge.audio_file import stored_bits
 from sa3_edge.cli.app import app
 from sa3_edge.cli.config import DEFAULTS, config_file
 from tests.conftest import RunCli
@@ -46,6 +47,52 @@ def test_command_line_over_environment_over_file(
     monkeypatch.setenv("SA3_EDGE_LIMITER", "yes")
     options = _options(run_cli, tmp_path, "--steps", "3")
     assert (options["seconds"], options["steps"], options["limiter"]) == (0.5, 3, True)
+
+
+@pytest.mark.parametrize(
+    ("default", "arguments", "name"),
+    [
+        ({"FORMAT": "flac"}, ("-o", "song.wav"), "song.wav"),
+        ({"FORMAT": "flac"}, (), "x-1.flac"),
+        ({"FORMAT": "flac"}, ("--format", "ogg"), "x-1.ogg"),
+        ({"BITS": "16"}, ("-o", "song.mp3"), "song.mp3"),
+        ({"BITS": "float"}, ("-o", "song.flac"), "song.flac"),
+        ({"BITS": "16", "FORMAT": "opus"}, (), "x-1.opus"),
+    ],
+)
+def test_a_default_format_gives_way_to_what_was_typed(
+    run_cli: RunCli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    default: dict[str, str],
+    arguments: tuple[str, ...],
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for key, value in default.items():
+        monkeypatch.setenv(f"SA3_EDGE_{key}", value)
+    code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2", "--seed", "1", *arguments)
+    assert code == 0, err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_default_depth_is_taken_where_the_format_has_it(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SA3_EDGE_BITS", "16")
+    path = tmp_path / "x.flac"
+    assert run_cli("generate", "x", "-m", "demo", "-s", "0.2", "-o", path)[0] == 0
+    assert stored_bits(path) == "16"
+
+
+@pytest.mark.parametrize(("key", "value"), [("FORMAT", "aiff"), ("BITS", "20")])
+def test_a_default_that_does_not_exist_is_named(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, key: str, value: str
+) -> None:
+    monkeypatch.setenv(f"SA3_EDGE_{key}", value)
+    code, _, err = run_cli("generate", "x", "-m", "demo", "-o", "x.wav")
+    assert code == 2
+    assert f"the default {key.lower()} is '{value}'; choose" in err
 
 
 @pytest.fixture

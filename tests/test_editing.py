@@ -138,6 +138,13 @@ def test_kept_audio_is_the_source_bit_for_bit(
     assert same[~expected].mean() < 0.05
 
 
+@pytest.mark.parametrize("region", [Region(math.inf, None), Region(0.2, math.inf), Region(math.nan, 0.3)])
+def test_a_region_ends_somewhere(pipeline: Pipeline, region: Region) -> None:
+    source = AudioSource.from_array(np.zeros((2, RATE), np.float32), RATE)
+    with pytest.raises(RequestError, match="must lie within the clip"):
+        pipeline.generate(GenerationRequest("x", seed=1, edit=Inpainting(source, (region,))))
+
+
 def test_the_crossfade_lies_beside_the_region_and_has_no_step(pipeline: Pipeline) -> None:
     audio = np.full((2, RATE), 0.25, np.float32)
     edit = Inpainting(AudioSource.from_array(audio, RATE), (Region(0.4, 0.6),))

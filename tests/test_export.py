@@ -64,6 +64,22 @@ def test_what_is_there_is_not_replaced_unless_asked(tmp_path: Path, run_cli: Run
     assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "precious.txt"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_came_while_exporting_is_not_replaced_either(
+    tiny_checkpoint: Path, tmp_path: Path, overwrite: bool
+) -> None:
+    precious = tmp_path / "bundle" / "precious.txt"
+
+    def save_something(what: str, done: int, total: int) -> None:
+        if what == "manifest":
+            precious.parent.mkdir()
+            precious.write_text("mine")
+
+    with pytest.raises(RequestError, match="exists"):
+        export_bundle(tiny_checkpoint, tmp_path / "bundle", overwrite=overwrite, progress=save_something)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["bundle", "precious.txt"]
+
+
 def test_synthetic_export_says_so_and_can_be_replaced(tmp_path: Path, run_cli: RunCli) -> None:
     out = tmp_path / "bundle"
     code, stdout, err = run_cli("export", "--synthetic", "tiny", "--out", out, "--json")

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from sa3_edge.audio_file import FORMATS, Encoding, Tags, encoding_for, write_audio
 from sa3_edge.errors import RequestError, Sa3Error
 from sa3_edge.limiter import CEILING, limit
-from sa3_edge.provenance import read_record
+from sa3_edge.provenance import encode_record, read_record
 from tests.conftest import RunCli
 
 RATE = 44100
@@ -122,15 +123,50 @@ def test_the_limiter_turns_peaks_down_in_time_and_nothing_else() -> None:
     assert balance == pytest.approx(audio[0, RATE + 50] / audio[1, RATE + 50], rel=1e-5)
 
 
-def test_the_limiter_sees_peaks_between_samples() -> None:
-    """A tone at a quarter of the rate, sampled beside its peaks: samples at 0.92, the wave at 1.3."""
+_TIME = np.arange(RATE) / RATE
+_RANDOM = np.random.default_rng(0)
+_HARD_TO_LIMIT = {
+    # A quarter of the rate, sampled beside its peaks: samples at 0.92, the wave at 1.3.
+    "tone": 1.3 * np.sin(np.pi / 2 * np.arange(RATE) + np.pi / 4),
+    "tones": 0.2 * np.sin(2 * np.pi * _RANDOM.uniform(50, 16000, (20, 1)) * _TIME).sum(axis=0),
+    "noise": 0.7 * _RANDOM.standard_normal(RATE),
+}
+
+
+@pytest.mark.parametrize("kind", _HARD_TO_LIMIT)
+def test_the_limiter_sees_peaks_between_samples(kind: str) -> None:
     import soxr
 
-    tone = (1.3 * np.sin(np.pi / 2 * np.arange(RATE // 2) + np.pi / 4)).astype(np.float32)[None]
-    assert np.abs(tone).max() < CEILING
-    limited = limit(tone, RATE)
-    reconstructed = soxr.resample(limited[0], RATE, 8 * RATE)
-    assert np.abs(reconstructed[2000:-2000]).max() < 1.0
+    limited = limit(_HARD_TO_LIMIT[kind].astype(np.float32)[None], RATE)
+    reconstructed = soxr.resample(limited[0], RATE, 16 * RATE, quality="VHQ")
+    # Without the ends, where a resampler supposes silence beyond.
+    assert 0.9 < np.abs(reconstructed[8000:-8000]).max() <= CEILING
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"seed": "abc"}, "seed cannot be 'abc'"),
+        ({"inpaint": 3}, "inpaint cannot be 3"),
+        ({"tempo": 90}, "unknown option 'tempo'"),
+    ],
+)
+def test_tags_that_someone_else_wrote_are_refused(
+    run_cli: RunCli, tmp_path: Path, options: dict[str, object], said: str
+) -> None:
+    path = tmp_path / "clip.wav"
+    assert run_cli("generate", PROMPT, "-m", "demo", "-s", "0.2", "-o", path)[0] == 0
+    record = msgspec.structs.replace(read_record(path), options=options, engine_version="[/dim] 9")
+    samples, rate = soundfile.read(path, always_2d=True)
+    write_audio(path, samples.T, rate, encoding_for(".wav", None), Tags("x", "x", encode_record(record)))
+    code, _, err = run_cli("regenerate", path, "-o", tmp_path / "again.wav")
+    assert code == 2
+    assert said in err
+    # Text from a tag is text, whatever brackets are in it.
+    good = msgspec.structs.replace(record, options={"seconds": 0.2, "seed": 1})
+    write_audio(path, samples.T, rate, encoding_for(".wav", None), Tags("x", "x", encode_record(good)))
+    code, _, err = run_cli("regenerate", path, "-o", tmp_path / "again.wav")
+    assert (code, "the original's was [/dim] 9" in " ".join(err.split())) == (0, True)
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

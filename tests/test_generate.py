@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sa3_edge import GenerationRequest, Pipeline, RequestError
+from sa3_edge import AudioSource, GenerationRequest, Pipeline, RequestError, Variation
 from tests.conftest import Golden, RunCli, relative_error
 
 
@@ -88,13 +88,17 @@ def test_progress_reaches_the_end_of_every_stage(pipeline: Pipeline) -> None:
     assert last == {"text": (1, 1), "condition": (1, 1), "denoise": (3, 3), "decode": (44, 44)}
 
 
-def test_a_callback_can_stop_the_run(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("where", [("text", 1), ("encode", 0), ("condition", 0), ("denoise", 2), ("decode", 0)])
+def test_a_callback_can_stop_the_run(tiny_bundle: Path, where: tuple[str, int]) -> None:
     def stop(stage: str, done: int, total: int) -> None:
-        if (stage, done) == ("denoise", 2):
+        if (stage, done) == where:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        pipeline.generate(GenerationRequest("x", 1.0, seed=1), stop)
+    edit = Variation(AudioSource.from_array(np.zeros((2, 44100), np.float32), 44100), 0.5)
+    with Pipeline.load(tiny_bundle) as pipeline:
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.generate(GenerationRequest("x", 1.0, seed=1, edit=edit), stop)
+        assert pipeline.graphs.loaded == ()
 
 
 def test_graphs_are_loaded_when_needed_and_freed_after_use(tiny_bundle: Path) -> None:

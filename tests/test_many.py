@@ -98,6 +98,30 @@ def test_a_list_is_made_and_resumed(run_cli: RunCli, tmp_path: Path) -> None:
     assert [json.loads(line).get("skipped", False) for line in out.splitlines()] == [False, True]
 
 
+def test_equal_lines_are_clips_of_their_own(run_cli: RunCli, tmp_path: Path) -> None:
+    prompts, clips = _list(tmp_path, ["rain", "rain"], "list.txt"), tmp_path / "clips"
+    arguments = ("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", clips)
+    assert run_cli(*arguments)[0] == 0
+    (clips / "0002-rain.wav").unlink()
+    reports = [json.loads(line) for line in run_cli(*arguments)[1].splitlines()]
+    assert [report.get("skipped", False) for report in reports] == [True, False]
+    assert all(Path(report["file"]).is_file() for report in reports)
+
+
+@pytest.mark.parametrize("change", ["engine", "recording"])
+def test_a_clip_made_otherwise_is_made_again(run_cli: RunCli, tmp_path: Path, change: str) -> None:
+    soundfile.write(tmp_path / "source.wav", np.full((13230, 2), 0.1), 44100)
+    prompts = _list(tmp_path, [{"prompt": "a", "init_audio": "source.wav"}])
+    arguments = ["generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips"]
+    assert run_cli(*arguments)[0] == 0
+    if change == "engine":
+        arguments += ["--engine", "openvino"]
+    else:
+        soundfile.write(tmp_path / "source.wav", np.full((13230, 2), 0.2), 44100)
+    (report,) = map(json.loads, run_cli(*arguments)[1].splitlines())
+    assert "skipped" not in report
+
+
 def test_a_text_list_is_a_prompt_a_line(run_cli: RunCli, tmp_path: Path) -> None:
     prompts = _list(tmp_path, ["lofi piano", "", "rain"], "list.txt")
     code, out, _ = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
@@ -146,6 +170,8 @@ def test_a_wrong_list_is_refused_before_anything_is_made(
         ((), "give a prompt"),
         (("x", "--prompts", "list.txt"), "give a prompt"),
         (("--prompts", "list.txt", "--count", "2"), "does not go with --prompts"),
+        (("--prompts", "list.txt", "--verbose"), "--verbose does not go with --prompts"),
+        (("--prompts", "list.txt", "--play"), "--play does not go with --prompts"),
         (("--prompts", "list.txt", "-o", "clip.wav"), "the output is a folder"),
     ],
 )

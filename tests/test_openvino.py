@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sa3_edge import GenerationRequest, Pipeline
+from sa3_edge import AudioSource, GenerationRequest, Pipeline, Variation
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, create_engine
 from sa3_edge.errors import EngineError
@@ -45,6 +45,19 @@ def test_autoencoder(tiny_bundle: Path, golden: Golden, frames: int) -> None:
     source = golden[f"encoder.L{frames}.audio"].astype(np.float32)
     latents = engine.load(bundle, "encoder").run({"audio": source})["latents"]
     assert relative_error(latents, golden[f"encoder.L{frames}.latents"]) < 1e-4
+
+
+@pytest.mark.parametrize("engine", ["openvino", "openvino-bf16"])
+@pytest.mark.parametrize("model", ["demo", "tiny"])
+def test_tensors_are_found_whatever_else_they_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, model: str, engine: str
+) -> None:
+    """Freshly compiled, OpenVINO's tensors have names of its own beside ours."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = AudioSource.from_array(np.zeros((2, 8820), np.float32), 44100)
+    request = GenerationRequest("x", seed=1, steps=1, edit=Variation(source, 0.5))
+    with Pipeline.load(tiny_bundle if model == "tiny" else model, engine=engine) as pipeline:
+        assert pipeline.generate(request).audio.shape == (2, 8820)
 
 
 def test_one_step_is_as_exact_as_onnxruntimes(tiny_bundle: Path, exact: Any) -> None:

@@ -62,10 +62,11 @@ def test_no_bit_of_the_result_changes(tiny_checkpoint: Path, name: GraphName) ->
 def test_a_fault_of_smoothing_is_found_before_int8_hides_it(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: GraphName
 ) -> None:
-    def double_the_reader(self: HiddenScale, scale: torch.Tensor) -> None:
-        self.reader.weight = torch.nn.Parameter(2 * self.reader.weight, requires_grad=False)
+    def forget_the_writer(self: HiddenScale, scale: torch.Tensor) -> None:
+        uneven = torch.linspace(1, 2, self.reader.in_features)
+        self.reader.weight = torch.nn.Parameter(self.reader.weight * uneven, requires_grad=False)
 
-    monkeypatch.setattr(HiddenScale, "divide", double_the_reader)
+    monkeypatch.setattr(HiddenScale, "divide", forget_the_writer)
     graph = _graph(tiny_checkpoint, name)
     with pytest.raises(ParityError, match="at least 80 dB"):
         export_onnx(graph, describe(graph), tmp_path, {}, {name: "int8"})

@@ -4,6 +4,7 @@
 that have it: another, still plausible piece for the same seed.
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -75,22 +76,32 @@ def _split_features(model: Any) -> tuple[Any | None, Any]:
 
 
 class OpenVinoSession:
-    """One compiled graph; `features` are computed before it, from some of its inputs."""
+    """One compiled graph; `features` are computed before it, from some of its inputs.
 
-    def __init__(self, graph: GraphName, compiled: Any, features: Any | None = None):
+    `names` are those of its tensors in the manifest: a compiled graph may have more for the same tensors.
+    """
+
+    def __init__(self, graph: GraphName, names: Iterable[str], compiled: Any, features: Any | None = None):
         self._graph = graph
+        self._names = {*names, _FEATURES}
         self._requests = [each.create_infer_request() for each in (features, compiled) if each is not None]
 
     def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        known, results = dict(inputs), {}
+        known: dict[str, NDArray[Any]] = dict(inputs)
+        outputs: dict[str, NDArray[Any]] = {}
         try:
             for request in self._requests:
-                accepted = {port.any_name for port in request.model_inputs}
-                results = request.infer({name: known[name] for name in accepted})
-                known = {**inputs, **{port.any_name: results[port] for port in request.model_outputs}}
-            return {port.any_name: results[port] for port in self._requests[-1].model_outputs}
+                results = request.infer({port: known[self._name(port)] for port in request.model_inputs})
+                outputs = {self._name(port): results[port] for port in request.model_outputs}
+                known |= outputs
         except Exception as error:  # openvino raises RuntimeError, and what pybind makes of others
             raise EngineError(f"openvino failed in {self._graph}: {error}") from error
+        return outputs
+
+    def _name(self, port: Any) -> str:
+        names: set[str] = port.names
+        (name,) = self._names & names
+        return name
 
 
 class OpenVinoEngine:
@@ -109,14 +120,16 @@ class OpenVinoEngine:
     def load(self, bundle: Bundle, graph: GraphName) -> OpenVinoSession:
         artifact = bundle.artifact(graph, self.artifact)
         path = bundle.resolve(artifact.files[0])
+        described = bundle.manifest.graphs[graph]
+        names = {tensor.name for tensor in (*described.inputs, *described.outputs)}
         try:
-            return self._compile(graph, str(path), self._properties(graph, artifact))
+            return OpenVinoSession(graph, names, *self._compile(str(path), self._properties(graph, artifact)))
         except Exception as error:
             raise EngineError(f"openvino cannot load {path}: {error}") from error
 
-    def _compile(self, graph: GraphName, path: str, properties: dict[str, Any]) -> OpenVinoSession:
-        # By path, a graph in the cache is not even read.
-        return OpenVinoSession(graph, self._core.compile_model(path, "CPU", properties))
+    def _compile(self, path: str, properties: dict[str, Any]) -> tuple[Any, ...]:
+        """The compiled graph, and what is to be computed before it, if anything is."""
+        return (self._core.compile_model(path, "CPU", properties),)  # by path: a graph in the cache is not even read
 
     def _properties(self, graph: GraphName, artifact: Artifact) -> dict[str, Any]:
         properties: dict[str, Any] = {
@@ -142,10 +155,10 @@ class OpenVinoBf16Engine(OpenVinoEngine):
     name = "openvino-bf16"
     precision = "bf16"
 
-    def _compile(self, graph: GraphName, path: str, properties: dict[str, Any]) -> OpenVinoSession:
+    def _compile(self, path: str, properties: dict[str, Any]) -> tuple[Any, ...]:
         features, rest = _split_features(self._core.read_model(path))
         compiled = self._core.compile_model(rest, "CPU", properties)
         if features is None:
-            return OpenVinoSession(graph, compiled)
+            return (compiled,)
         exact = {**properties, "INFERENCE_PRECISION_HINT": "f32"}
-        return OpenVinoSession(graph, compiled, self._core.compile_model(features, "CPU", exact))
+        return compiled, self._core.compile_model(features, "CPU", exact)
