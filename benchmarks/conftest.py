@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seconds", default="5,30,90,120", help="clip lengths to measure")
     group.addoption("--engines", help="engines instead of the device's")
     group.addoption("--precisions", help="precisions instead of the device's")
-    group.addoption("--rounds", type=int, default=3, help="timed runs of each figure")
+    group.addoption("--rounds", type=int, default=3, help="timed runs of each stage; a whole command is one")
     group.addoption("--threads", type=int, default=cores(), help="threads of every engine, PyTorch included")
     group.addoption("--size", choices=["small", "tiny"], default="small", help="synthetic model; tiny tries the code")
     group.addoption("--checkpoint", type=Path, help="a checkpoint's folder instead of a synthetic one")
@@ -94,7 +94,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         ratio = results.ratio(row)
         said = f"  {ratio:.2f}x PyTorch" if ratio is not None and row.engine != "pytorch-reference" else ""
         more = "".join(f"  {name} {value:.4g}" for name, value in row.more.items())
-        terminalreporter.write_line(f"{row.key:45} {row.median_s:9.3f} s  +-{row.spread_s / 2:.3f}{said}{more}")
+        spread = "one run" if row.spread_s is None else f"+-{row.spread_s / 2:.3f}"
+        terminalreporter.write_line(f"{row.key:45} {row.median_s:9.3f} s  {spread:7}{said}{more}")
     terminalreporter.write_line(f"figures are in {results.path}")
     compare = config.getoption("--compare")
     if compare:

@@ -25,14 +25,17 @@ print(json.dumps([os.waitstatus_to_exitcode(status), stdout, time.perf_counter()
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: `stage` by `engine` in `precision` for a clip of `seconds` (0: any length)."""
+    """One figure: `stage` by `engine` in `precision` for a clip of `seconds` (0: any length).
+
+    `spread_s`: slowest - fastest of the `rounds`; None of a single one.
+    """
 
     stage: str
     engine: str
     precision: str
     seconds: float
     median_s: float
-    spread_s: float
+    spread_s: float | None
     rounds: int
     more: dict[str, float] = field(default_factory=dict)
 
@@ -41,8 +44,16 @@ class Row:
         return f"{self.stage} {self.engine} {self.precision} {self.seconds:g}"
 
 
-def timed(work: Callable[[], object], rounds: int, *, warm_up: bool = True) -> tuple[float, float, int]:
-    """Median and spread (slowest - fastest) of `rounds` runs, after one that does not count; and the rounds."""
+Times = tuple[float, float | None, int]  # median and spread in seconds, rounds
+
+
+def summarized(times: list[float]) -> Times:
+    """Median and spread of some runs, and how many there were."""
+    return statistics.median(times), max(times) - min(times) if len(times) > 1 else None, len(times)
+
+
+def timed(work: Callable[[], object], rounds: int, *, warm_up: bool = True) -> Times:
+    """The times of `rounds` runs, after one that does not count."""
     if warm_up:
         work()
     times = []
@@ -50,7 +61,7 @@ def timed(work: Callable[[], object], rounds: int, *, warm_up: bool = True) -> t
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
-    return statistics.median(times), max(times) - min(times), rounds
+    return summarized(times)
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,7 @@ class Results:
         engine: str,
         precision: str,
         seconds: float,
-        times: tuple[float, float, int],
+        times: Times,
         **more: float,
     ) -> Row:
         row = Row(stage, engine, precision, seconds, *times, more)

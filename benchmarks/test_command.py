@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.devices import DEVICES
-from benchmarks.measure import Results, run_process
+from benchmarks.measure import Results, run_process, summarized
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import ENGINES, EngineOptions, create_engine
 from sa3_edge.errors import EngineError, RequestError
@@ -39,7 +39,7 @@ def test_command(
     finished = run_process(_command(bundle, engine, threads, seconds, tmp_path / "clip.wav"))
     timings = json.loads(finished.stdout)["timings"]
     results.add(
-        "command", engine, precision, seconds, (finished.seconds, 0.0, 1),
+        "command", engine, precision, seconds, summarized([finished.seconds]),
         peak_memory_mb=finished.peak_memory_mb,
         realtime_factor=seconds / finished.seconds,
         load_s=sum(time for name, time in timings.items() if name.endswith(".load")),
@@ -60,7 +60,7 @@ def test_command_pytorch(
         ]
     )  # fmt: skip
     results.add(
-        "command", "pytorch-reference", "fp32", seconds, (finished.seconds, 0.0, 1),
+        "command", "pytorch-reference", "fp32", seconds, summarized([finished.seconds]),
         peak_memory_mb=finished.peak_memory_mb,
         realtime_factor=seconds / finished.seconds,
     )  # fmt: skip
@@ -68,8 +68,8 @@ def test_command_pytorch(
 
 def test_help(results: Results, rounds: int) -> None:
     """Starting up costs CPU time on a phone-class machine too: `--help` in a fresh process."""
-    times = sorted(run_process([sys.executable, "-m", "sa3_edge", "--help"]).seconds for _ in range(rounds))
-    results.add("help", "none", "none", 0, (times[len(times) // 2], times[-1] - times[0], rounds))
+    times = [run_process([sys.executable, "-m", "sa3_edge", "--help"]).seconds for _ in range(rounds)]
+    results.add("help", "none", "none", 0, summarized(times))
 
 
 def test_published_targets(request: pytest.FixtureRequest, results: Results) -> None:

@@ -75,7 +75,7 @@ def test_published_small_has_exactly_the_tensors_that_the_modules_expect(tmp_pat
 
 def test_tiny_checkpoint_is_whole(tiny_checkpoint: Path) -> None:
     checkpoint = Checkpoint(tiny_checkpoint)
-    assert checkpoint.unknown_keys == ()
+    assert checkpoint.config.unknown_keys == ()
     assert checkpoint.config.max_frames == 1292
     assert checkpoint.text_encoder().embed_tokens.weight.dtype == torch.bfloat16
 
@@ -92,7 +92,7 @@ def test_synthetic_checkpoint_is_read_and_is_finite(size: str, tmp_path: Path) -
 def test_unknown_keys_are_kept_by_name(edit_config: Callable[..., Path]) -> None:
     edit_config("model.diffusion.config.brand_new", 3)
     checkpoint = Checkpoint(edit_config("training", {"learning_rate": 1}))
-    assert checkpoint.unknown_keys == ("model.diffusion.config.brand_new",)
+    assert checkpoint.config.unknown_keys == ("model.diffusion.config.brand_new",)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Export keeps only what is exact, whole and where it was asked for."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -131,7 +132,8 @@ def test_a_base_model_carries_its_own_defaults(tiny_checkpoint: Path, tmp_path: 
 def test_a_hub_snapshot_gives_name_and_revision(tmp_path: Path) -> None:
     snapshot = tmp_path / "models--stabilityai--stable-audio-3-small-sfx" / "snapshots" / "abc123"
     snapshot.mkdir(parents=True)
-    assert export._identity(snapshot) == ("small-sfx", "abc123")
+    assert export.identity(snapshot) == ("small-sfx", "abc123")
     plain = tmp_path / "stable-audio-3-small-music"
     plain.mkdir()
-    assert export._identity(plain) == ("small-music", None)
+    (plain / "model.safetensors").write_bytes(b"weights")
+    assert export.identity(plain) == ("small-music", f"sha256:{hashlib.sha256(b'weights').hexdigest()}")

@@ -1,5 +1,6 @@
 """The PyTorch modules compute what the reference computes, and its shortcuts are exact."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
-    torch.set_grad_enabled(False)
-    return Checkpoint(tiny_checkpoint)
+def checkpoint(tiny_checkpoint: Path) -> Iterator[Checkpoint]:
+    with torch.no_grad():
+        yield Checkpoint(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")

@@ -176,8 +176,8 @@ class Checkpoint:
             raise CheckpointError(f"{path} is not a directory with a checkpoint")
         self.config = read_model_config(path / "model_config.json")
         self.text_folder = path / self.config.conditioner.text_encoder_folder
-        self.text_config, unknown = read_text_encoder_config(self.text_folder / "config.json")
-        self.unknown_keys = self.config.unknown_keys + unknown
+        max_tokens = self.config.conditioner.max_tokens
+        self.text_config = read_text_encoder_config(self.text_folder / "config.json", max_tokens)
         if self.text_config.hidden_size != self.config.conditioner.text_dim:
             raise CheckpointError(
                 f"the text encoder is {self.text_config.hidden_size} wide, "

@@ -16,6 +16,8 @@ from sa3_export.errors import CheckpointError
 # The reference's generate() caps a pass at 5 292 032 samples: 120 s rounded up to whole frames.
 LONGEST_PASS_SAMPLES = 5_292_032
 
+LEAST_ROTATED = 32  # channels of a head of the transformer that positions rotate, however narrow it is
+
 # Sections that only matter for training or for demos in the training loop.
 _NOT_FOR_INFERENCE = frozenset({"training", "dataset", "demo", "version", "lora"})
 
@@ -39,6 +41,11 @@ class DiTConfig:
     def head_dim(self) -> int:
         return self.embed_dim // self.num_heads
 
+    @property
+    def rotated_dim(self) -> int:
+        """Of a head's channels, those that positions rotate."""
+        return max(self.head_dim // 2, LEAST_ROTATED)
+
 
 @dataclass(frozen=True)
 class ResamplerConfig:
@@ -53,6 +60,11 @@ class ResamplerConfig:
     ff_dim: int
     frames_per_window: int
     kernel_size: int  # of the convolution between patches and width
+
+    @property
+    def rotated_dim(self) -> int:
+        """Of a head's channels, those that positions rotate."""
+        return self.head_dim // 2
 
     @property
     def window_tokens(self) -> int:
@@ -162,7 +174,10 @@ def read_model_config(path: Path) -> ModelConfig:
         }
     )
     _agree({"local_add_cond_dim": dit.local_add_cond_dim, "io_channels + 1 (mask)": dit.io_channels + 1})
-    max_frames = min(sample_size, LONGEST_PASS_SAMPLES) // samples_per_frame
+    window = autoencoder.decoder.frames_per_window
+    max_frames = min(sample_size, LONGEST_PASS_SAMPLES) // samples_per_frame // window * window
+    if max_frames < 1:
+        raise CheckpointError(f"sample_size {sample_size} is less than the {window} frames of a window")
     return ModelConfig(
         sample_rate=sample_rate,
         samples_per_frame=samples_per_frame,
@@ -325,6 +340,10 @@ def _diffusion(diffusion: Section) -> tuple[DiTConfig, Objective, ScheduleConfig
     embed_dim, num_heads = config.size("embed_dim", 768), config.size("num_heads", 8)
     if embed_dim % num_heads:
         raise CheckpointError(f"embed_dim {embed_dim} is no multiple of num_heads {num_heads}")
+    if embed_dim // num_heads < LEAST_ROTATED:
+        raise CheckpointError(
+            f"heads of {embed_dim // num_heads} channels are not computed, only of {LEAST_ROTATED} up"
+        )
     ff = config.section("ff_kwargs", {})
     ff_dim = int(embed_dim * ff.value("mult", float, 4.0))
     ff.only("no_bias", False, default=False)
@@ -376,20 +395,23 @@ def _diffusion(diffusion: Section) -> tuple[DiTConfig, Objective, ScheduleConfig
     return dit, objective, schedule
 
 
-def read_text_encoder_config(path: Path) -> tuple[TextEncoderConfig, tuple[str, ...]]:
-    """Read the encoder half of T5Gemma's `config.json`. Returns it and the dotted names of unknown keys."""
-    unknown: list[str] = []
-    root = Section(_read_json(path), "", unknown)
+def read_text_encoder_config(path: Path, max_tokens: int) -> TextEncoderConfig:
+    """Read the encoder half of T5Gemma's `config.json`, for prompts of up to `max_tokens`.
+
+    Unknown keys are not reported: a Hugging Face config is full of what describes decoder, training and files.
+    """
+    root = Section(_read_json(path), "", [])
     root.only("model_type", "t5gemma")
     encoder = root.section("encoder")
     num_heads = encoder.size("num_attention_heads", 12)
     encoder.only("num_key_value_heads", num_heads)
     encoder.only("hidden_activation", "gelu_pytorch_tanh", default="gelu_pytorch_tanh")
     encoder.only("attention_bias", False, default=False)
+    encoder.only("rope_scaling", None, default=None)
     sliding_window = encoder.size("sliding_window", 4096)
-    if sliding_window < 512:
-        raise CheckpointError(f"encoder.sliding_window {sliding_window} would mask a prompt of 256 tokens")
-    config = TextEncoderConfig(
+    if sliding_window < 2 * max_tokens:  # half of it to each side
+        raise CheckpointError(f"encoder.sliding_window {sliding_window} would mask a prompt of {max_tokens} tokens")
+    return TextEncoderConfig(
         vocab_size=encoder.size("vocab_size"),
         hidden_size=encoder.size("hidden_size"),
         num_hidden_layers=encoder.size("num_hidden_layers"),
@@ -400,5 +422,3 @@ def read_text_encoder_config(path: Path) -> tuple[TextEncoderConfig, tuple[str, 
         rope_theta=encoder.value("rope_theta", float, 10000.0),
         rms_norm_eps=encoder.value("rms_norm_eps", float, 1e-6),
     )
-    # The rest of a Hugging Face config describes the decoder, training or files; none of it shapes the encoder.
-    return config, tuple(unknown)

@@ -18,7 +18,7 @@ from sa3_edge.folders import put_in_place
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.config import ModelConfig
 from sa3_export.coreml.contract import CoreMLOptions, check_precision
-from sa3_export.errors import ExportRequestError
+from sa3_export.errors import ExportRequestError, ParityError
 from sa3_export.formats import COREML_PROOF, check_formats
 from sa3_export.graphs import GRAPHS, Graph, TensorSpec, tiling
 from sa3_export.lora import AdapterFile
@@ -63,7 +63,7 @@ def export_bundle(
     """
     exporters = _exporters(formats, precision, coreml)
     checkpoint = Checkpoint(checkpoint_path, adapters)
-    guessed_name, revision = _identity(checkpoint_path)
+    guessed_name, revision = identity(checkpoint_path)
     licence = SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE
     with _new_folder(out, overwrite) as folder:
         graphs: dict[m.GraphName, m.Graph] = {}
@@ -76,7 +76,10 @@ def export_bundle(
                 "made_with": f"sa3-edge {metadata.version('sa3-edge')}",
                 "licence": licence,
             }
-            artifacts = {kind: make(graph, described, folder, facts) for kind, make in exporters.items()}
+            try:
+                artifacts = {kind: make(graph, described, folder, facts) for kind, make in exporters.items()}
+            except ParityError as error:
+                raise ParityError(f"{error}; nothing was kept") from error
             graphs[graph.name] = msgspec.structs.replace(described, artifacts=artifacts)
         progress("manifest", len(GRAPHS), len(GRAPHS))
         shutil.copyfile(checkpoint.tokenizer_file, folder / "tokenizer.json")
@@ -85,13 +88,10 @@ def export_bundle(
             graphs,
             m.Model(
                 name=name or guessed_name,
-                revision=revision or f"sha256:{sha256_of(checkpoint_path / 'model.safetensors')}",
+                revision=revision,
                 licence=licence,
                 synthetic=synthetic,
-                adapters=[
-                    m.Adapter(file=file.path.name, sha256=sha256_of(file.path), strength=file.strength)
-                    for file in adapters
-                ],
+                adapters=[describe_adapter(file) for file in adapters],
             ),
             describe_file(folder, folder / "tokenizer.json"),
             formats,
@@ -139,12 +139,12 @@ def export_synthetic(
         )
 
 
-def _identity(path: Path) -> tuple[str, str | None]:
-    """A model's name and revision from its folder: a plain one, or a snapshot in a Hugging Face cache."""
+def identity(path: Path) -> tuple[str, str]:
+    """A model's name and revision from its folder: a snapshot in a Hugging Face cache, or a plain one's weights."""
     path = path.resolve()
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
         return path.parent.parent.name.rsplit("--", 1)[-1].removeprefix("stable-audio-3-"), path.name
-    return path.name.removeprefix("stable-audio-3-"), None
+    return path.name.removeprefix("stable-audio-3-"), f"sha256:{sha256_of(path / 'model.safetensors')}"
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
@@ -194,6 +194,11 @@ def _exporters(formats: Sequence[str], precision: str, coreml: CoreMLOptions | N
 
 def _tensor(spec: TensorSpec) -> m.Tensor:
     return m.Tensor(name=spec.name, dtype=_DTYPES[spec.dtype], shape=list(spec.shape))
+
+
+def describe_adapter(file: AdapterFile) -> m.Adapter:
+    """An adapter for the manifest."""
+    return m.Adapter(file=file.path.name, sha256=sha256_of(file.path), strength=file.strength)
 
 
 def describe(graph: Graph) -> m.Graph:
@@ -249,7 +254,7 @@ def _manifest(
         made_with=({"onnx opset": str(OPSET)} if "onnx" in formats else {})
         | {package: metadata.version(package) for package in packages}
         | (_coreml_proof() if "coreml" in formats else {}),
-        unknown_config_keys=list(checkpoint.unknown_keys),
+        unknown_config_keys=list(checkpoint.config.unknown_keys),
     )
 
 

@@ -5,6 +5,7 @@ A graph's inputs and outputs are named and shaped here, once; exporters, parity 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,24 +23,69 @@ Shape = tuple[int | str, ...]
 _TILE_FRAMES = 64  # about 20 MB of activations; shorter tiles repeat more overlap, longer ones gain nothing
 
 
+_FIXED_VALUES = {"t": 0.63, "seconds": 30.25, "padding_scale": 1.0}  # of inputs that are no random numbers
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One input or output. A string in the shape is an axis whose length may change from call to call.
 
-    `size`: about how large its values are, for examples; what int8 loses depends on it.
+    Integers are token ids, below `vocabulary`.
     """
 
     name: str
     shape: Shape
     dtype: torch.dtype = torch.float32
-    size: float = 1.0
+    vocabulary: int = 256
 
-    def random(self, sizes: Mapping[str, int], generator: torch.Generator) -> Tensor:
-        """Normal values of the usual size (or token ids) for concrete axis lengths."""
+    def example(self, sizes: Mapping[str, int], generator: torch.Generator) -> Tensor:
+        """Values as they are met in use, for concrete axis lengths; what int8 loses depends on their size."""
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in self.shape]
+        if self.name in _FIXED_VALUES:
+            return torch.full(shape, _FIXED_VALUES[self.name])
         if self.dtype == torch.int64:
-            return torch.randint(4, 256, shape, generator=generator)
-        return self.size * torch.randn(shape, generator=generator)
+            return torch.randint(0, self.vocabulary, shape, generator=generator)
+        values = torch.randn(shape, generator=generator)
+        # Keys are normalised, then divided by sqrt(head_dim).
+        return values * shape[2] ** -0.5 if self.name == "cross_k" else values
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Of what length all named axes of a graph's inputs and outputs are, for one length of the leading axis."""
+
+    max_tokens: int
+    max_frames: int
+    samples_per_frame: int
+    memory_tokens: int
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> "Axes":
+        return cls(
+            config.conditioner.max_tokens, config.max_frames, config.samples_per_frame, config.dit.num_memory_tokens
+        )
+
+    def sizes(self, graph: GraphName, length: int) -> dict[str, int]:
+        match graph:
+            case "text_encoder":
+                return {"tokens": length}
+            case "conditioner":
+                # Each token count meets another number of frames, 1 (text to audio) among them.
+                frames = min(length, self.max_frames)
+                rows = self.memory_tokens + frames
+                return {"tokens": length, "keys": length + 2, "local_frames": frames, "rows": rows}
+            case "denoiser":
+                keys = min(length, self.max_tokens) + 2
+                return {"frames": length, "keys": keys, "rows": self.memory_tokens + length}
+            case "decoder":
+                return {"frames": length, "samples": length * self.samples_per_frame}
+            case "encoder":
+                return {"samples": length, "frames": length // self.samples_per_frame}
+
+
+def _up_to(longest: int, *lengths: int) -> tuple[int, ...]:
+    """Those of the lengths that a graph can take, and the longest."""
+    return tuple(sorted({*(length for length in lengths if length < longest), longest}))
 
 
 @dataclass(frozen=True)
@@ -47,9 +93,9 @@ class Graph:
     """A graph to export.
 
     `sizes` gives the lengths of all dynamic axes for one leading length; `lengths` are those that parity is
-    measured at; `longest` bounds the leading axis, `step` is its granularity. `arranged` computes what `module`
-    defines, faster; None where there is no such arrangement. `tiles`: how a host cuts a clip for it, None for a graph
-    that runs on the whole.
+    measured at; `longest` bounds the leading axis, `step` is its granularity. `reference` says what `module` is.
+    `arranged` computes what `module` defines, faster; None where there is no such arrangement. `tiles`: how a host cuts
+    a clip for it, None for a graph that runs on the whole.
     """
 
     name: GraphName
@@ -62,7 +108,7 @@ class Graph:
     step: int
     lengths: tuple[int, ...]
     sizes: Callable[[int], dict[str, int]]
-    fixed_values: Mapping[str, float]
+    reference: str = "PyTorch"
     arranged: nn.Module | None = None
     tiles: Tiles | None = None
 
@@ -75,12 +121,7 @@ class Graph:
         """Random inputs at one length of the leading axis."""
         generator = torch.Generator().manual_seed(seed)
         sizes = self.sizes(length)
-        return {
-            spec.name: torch.full([int(axis) for axis in spec.shape], self.fixed_values[spec.name])
-            if spec.name in self.fixed_values
-            else spec.random(sizes, generator)
-            for spec in self.inputs
-        }
+        return {spec.name: spec.example(sizes, generator) for spec in self.inputs}
 
 
 class _TextEncoderGraph(nn.Module):
@@ -155,18 +196,18 @@ class _EncoderGraph(nn.Module):
 
 def _text_encoder(checkpoint: Checkpoint) -> Graph:
     config = checkpoint.config.conditioner
+    vocabulary = checkpoint.text_config.vocab_size
     return Graph(
         name="text_encoder",
         description="Token ids of a prompt, without padding, to hidden states.",
         module=_TextEncoderGraph(checkpoint.text_encoder()),
-        inputs=(TensorSpec("input_ids", (1, "tokens"), torch.int64),),
+        inputs=(TensorSpec("input_ids", (1, "tokens"), torch.int64, vocabulary),),
         outputs=(TensorSpec("hidden", (1, "tokens", config.text_dim)),),
         leading_axis="tokens",
         longest=config.max_tokens,
         step=1,
-        lengths=(1, 7, config.max_tokens),
-        sizes=lambda tokens: {"tokens": tokens},
-        fixed_values={},
+        lengths=_up_to(config.max_tokens, 1, 7),
+        sizes=partial(Axes.of(checkpoint.config).sizes, "text_encoder"),
     )
 
 
@@ -174,8 +215,7 @@ def _conditioning_specs(config: ModelConfig) -> tuple[TensorSpec, ...]:
     """What the conditioner hands to the denoiser."""
     dit = config.dit
     return (
-        # Keys are normalised, then divided by sqrt(head_dim).
-        TensorSpec("cross_k", (dit.depth, dit.num_heads, dit.head_dim, "keys"), size=dit.head_dim**-0.5),
+        TensorSpec("cross_k", (dit.depth, dit.num_heads, dit.head_dim, "keys")),
         TensorSpec("cross_v", (dit.depth, dit.num_heads, "keys", dit.head_dim)),
         TensorSpec("global_embed", (1, dit.embed_dim)),
         TensorSpec("local_embed", (dit.depth, "rows", dit.embed_dim)),
@@ -186,17 +226,6 @@ def _conditioning_specs(config: ModelConfig) -> tuple[TensorSpec, ...]:
 def _conditioner(checkpoint: Checkpoint) -> Graph:
     config = checkpoint.config
     text_dim, max_tokens = config.conditioner.text_dim, config.conditioner.max_tokens
-
-    def sizes(tokens: int) -> dict[str, int]:
-        # Each token count meets another number of frames, 1 (text to audio) among them.
-        frames = min(tokens, config.max_frames)
-        return {
-            "tokens": tokens,
-            "keys": tokens + 2,
-            "local_frames": frames,
-            "rows": config.dit.num_memory_tokens + frames,
-        }
-
     return Graph(
         name="conditioner",
         description="All that the steps of a run share: cross-attention keys and values, duration, inpainting.",
@@ -213,20 +242,13 @@ def _conditioner(checkpoint: Checkpoint) -> Graph:
         leading_axis="tokens",
         longest=max_tokens,
         step=1,
-        lengths=(1, 7, max_tokens),
-        sizes=sizes,
-        fixed_values={"padding_scale": 1.0, "seconds": 30.25},
+        lengths=_up_to(max_tokens, 1, 7),
+        sizes=partial(Axes.of(config).sizes, "conditioner"),
     )
 
 
 def _denoiser(checkpoint: Checkpoint) -> Graph:
     config = checkpoint.config
-    memory = config.dit.num_memory_tokens
-
-    def sizes(frames: int) -> dict[str, int]:
-        keys = min(frames + 2, config.conditioner.max_tokens + 2)
-        return {"frames": frames, "keys": keys, "rows": memory + frames}
-
     latents: Shape = (1, config.latent_channels, "frames")
     return Graph(
         name="denoiser",
@@ -238,9 +260,8 @@ def _denoiser(checkpoint: Checkpoint) -> Graph:
         longest=config.max_frames,
         step=1,
         # The longest clip too: its last frames are where rotary angles are largest.
-        lengths=(1, 7, 118, config.max_frames),
-        sizes=sizes,
-        fixed_values={"t": 0.63},
+        lengths=_up_to(config.max_frames, 1, 7, 118),
+        sizes=partial(Axes.of(config).sizes, "denoiser"),
     )
 
 
@@ -272,9 +293,8 @@ def _decoder(checkpoint: Checkpoint) -> Graph:
         leading_axis="frames",
         longest=config.max_frames,
         step=tiles.multiple,
-        lengths=(2, 8, 40),
-        sizes=lambda frames: {"frames": frames, "samples": frames * config.samples_per_frame},
-        fixed_values={},
+        lengths=_up_to(min(40, config.max_frames), 2, 8),
+        sizes=partial(Axes.of(config).sizes, "decoder"),
         tiles=tiles,
     )
 
@@ -292,9 +312,8 @@ def _encoder(checkpoint: Checkpoint) -> Graph:
         leading_axis="samples",
         longest=config.max_frames * config.samples_per_frame,
         step=tiles.multiple * config.samples_per_frame,
-        lengths=tuple(frames * config.samples_per_frame for frames in (2, 8, 40)),
-        sizes=lambda samples: {"samples": samples, "frames": samples // config.samples_per_frame},
-        fixed_values={},
+        lengths=tuple(frames * config.samples_per_frame for frames in _up_to(min(40, config.max_frames), 2, 8)),
+        sizes=partial(Axes.of(config).sizes, "encoder"),
         tiles=tiles,
     )
 

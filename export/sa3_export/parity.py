@@ -64,8 +64,8 @@ def measure_parity(
         for kind, value, minimum in (("SNR", ratio, bar.snr_db), ("PSNR", peak_ratio, bar.psnr_db)):
             if value is not None and minimum is not None and value < minimum:
                 raise ParityError(
-                    f"{graph.name}: {worst} differs from PyTorch at {graph.leading_axis} = {length}: "
-                    f"{value:.1f} dB {kind}, at least {minimum:g} dB are required; nothing was kept"
+                    f"{graph.name}: {worst} differs from {graph.reference} at {graph.leading_axis} = {length}: "
+                    f"{value:.1f} dB {kind}, at least {minimum:g} dB are required"
                 )
         peak_ratio = None if peak_ratio is None else round(peak_ratio, 1)
         measured.append(Parity(length=length, snr_db=round(ratio, 1), psnr_db=peak_ratio))

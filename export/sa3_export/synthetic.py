@@ -205,9 +205,10 @@ def write_synthetic_checkpoint(folder: Path, size_name: str, seed: int = 0) -> N
     tokenizer().save(str(text_folder / "tokenizer.json"))
 
     generator = torch.Generator().manual_seed(seed)
-    shapes = expected_shapes(read_model_config(folder / "model_config.json"))
+    config = read_model_config(folder / "model_config.json")
+    shapes = expected_shapes(config)
     save_file(dict(_random_weights(shapes, generator)), folder / "model.safetensors")
-    text_config, _ = read_text_encoder_config(text_folder / "config.json")
+    text_config = read_text_encoder_config(text_folder / "config.json", config.conditioner.max_tokens)
     text_shapes = expected_text_encoder_shapes(text_config)
     text = {name: weight.bfloat16() for name, weight in _random_weights(text_shapes, generator)}
     save_file(text, text_folder / "model.safetensors")

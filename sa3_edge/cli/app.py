@@ -355,6 +355,10 @@ def verify(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Compare with PyTorch and these weights, not with the bundle's ONNX graphs.")
     ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[:STRENGTH]", help="With --checkpoint: what export merged; may be repeated."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Prove a bundle's Core ML packages again, on any machine. Needs the extras export and coreml.
@@ -363,7 +367,7 @@ def verify(
     """
     from sa3_edge.cli.verify import run
 
-    run(bundle, checkpoint, json)
+    run(bundle, checkpoint, lora or [], json)
 
 
 @app.command()

@@ -10,16 +10,18 @@ from sa3_edge.errors import Sa3Error
 from sa3_edge.models import resolve_model
 
 
-def run(name_or_path: str, checkpoint: Path | None, json: bool) -> None:
+def run(name_or_path: str, checkpoint: Path | None, lora: list[str], json: bool) -> None:
     """Check every hash, then run and compare the Core ML packages; print what was measured, and by what."""
     bundle = Bundle.load(resolve_model(name_or_path), trust_cache=False)
     try:
+        from sa3_export import AdapterFile
         from sa3_export.coreml.gate import core_ml_here, proof
         from sa3_export.coreml.verify import verify_bundle
     except ModuleNotFoundError as error:
         raise Sa3Error(
             f'verify needs {error.name}, which is not installed: pip install "sa3-edge[export,coreml]"'
         ) from error
+    adapters = [AdapterFile.parse(text) for text in lora]
     core_ml = core_ml_here()
     done, total = 0, len(bundle.manifest.graphs)
     with stage_bars({}, quiet=json) as progress:
@@ -29,7 +31,7 @@ def run(name_or_path: str, checkpoint: Path | None, json: bool) -> None:
             progress("Proving", done, total)
             done += 1
 
-        measured = verify_bundle(bundle, checkpoint, core_ml, one_bar)
+        measured = verify_bundle(bundle, checkpoint, adapters, core_ml, one_bar)
         progress("Proving", total, total)
     if json:
         print_json({"bundle": str(bundle.path), "proof": proof(core_ml), "parity": msgspec.to_builtins(measured)})

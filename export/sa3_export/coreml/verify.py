@@ -1,7 +1,8 @@
 """Proves the Core ML packages of a finished bundle again, on any machine; where Core ML runs, by its predictions."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import onnxruntime as ort
@@ -15,26 +16,34 @@ from sa3_edge.errors import RequestError
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import prove
-from sa3_export.graphs import GRAPHS, Graph, TensorSpec
+from sa3_export.export import describe_adapter, identity
+from sa3_export.graphs import GRAPHS, Axes, Graph, TensorSpec
+from sa3_export.lora import AdapterFile
 
 _TORCH_TYPES = {"float32": torch.float32, "int64": torch.int64}
-_FIXED_VALUES = {"t": 0.63, "seconds": 30.25, "padding_scale": 1.0}
 
 
 def verify_bundle(
     bundle: Bundle,
     checkpoint: Path | None = None,
+    adapters: Sequence[AdapterFile] = (),
     core_ml: Runtime | None = None,
     progress: Callable[[str], None] = lambda graph: None,
 ) -> dict[m.GraphName, list[m.Parity]]:
     """Run every function of every Core ML package and compare it; the parity by graph.
 
     They are run by `core_ml`, or evaluated if that is None. The reference is PyTorch with the weights of
-    `checkpoint`, or the bundle's own ONNX graphs; one in int8 can show no more than its own exactness. Raises
-    ParityError below the bars of export, RequestError if the bundle holds no packages or nothing to compare them with.
+    `checkpoint` and the `adapters` that the bundle was made with, or the bundle's own ONNX graphs; one in int8 can show
+    no more than its own exactness. Raises ParityError below the bars of export, RequestError if the bundle holds no
+    packages, has nothing to compare them with, or was made from other files.
     """
     graphs = packaged_graphs(bundle)
-    opened = None if checkpoint is None else Checkpoint(checkpoint)
+    opened = None
+    if checkpoint is not None:
+        _check_source(bundle.manifest.model, checkpoint, adapters)
+        opened = Checkpoint(checkpoint, adapters)
+    elif adapters:
+        raise RequestError("--lora says what a checkpoint was merged with; name it, --checkpoint")
     measured = {}
     for name, described in graphs.items():
         progress(name)
@@ -60,6 +69,19 @@ def verify_bundle(
     return measured
 
 
+def _check_source(model: m.Model, checkpoint: Path, adapters: Sequence[AdapterFile]) -> None:
+    """Raise RequestError unless the bundle was made from these files, adapters in the same order and as strong."""
+    _, revision = identity(checkpoint)
+    # A published revision and a hash of the weights cannot be compared.
+    alike = revision.startswith("sha256:") == model.revision.startswith("sha256:")
+    if alike and revision != model.revision:
+        raise RequestError(f"{model.name} was made from the revision {model.revision}, {checkpoint} is {revision}")
+    given = [describe_adapter(file) for file in adapters]
+    if [(each.sha256, each.strength) for each in given] != [(each.sha256, each.strength) for each in model.adapters]:
+        merged = " ".join(f"--lora {each.file}:{each.strength:g}" for each in model.adapters)
+        raise RequestError(f"{model.name} was made {f'with {merged}' if merged else 'without adapters'}; say the same")
+
+
 class _OnnxModule(nn.Module):
     """An ONNX graph as a module: tensors by name in, tensors in order out."""
 
@@ -75,7 +97,6 @@ class _OnnxModule(nn.Module):
 def _onnx_reference(bundle: Bundle, name: m.GraphName) -> Graph:
     described = bundle.manifest.graphs[name]
     onnx = described.artifacts["onnx"]
-    leading = next(axis for axis in described.inputs[0].shape if isinstance(axis, str))
     lengths = tuple(figure.length for figure in onnx.parity)
     return Graph(
         name=name,
@@ -83,12 +104,12 @@ def _onnx_reference(bundle: Bundle, name: m.GraphName) -> Graph:
         module=_OnnxModule(bundle.resolve(onnx.files[0])),
         inputs=tuple(_spec(tensor) for tensor in described.inputs),
         outputs=tuple(_spec(tensor) for tensor in described.outputs),
-        leading_axis=leading,
+        leading_axis=next(axis for axis in described.inputs[0].shape if isinstance(axis, str)),
         longest=max(lengths),
         step=1,
         lengths=lengths,
-        sizes=_sizes(bundle.manifest, name, leading),
-        fixed_values=_FIXED_VALUES,
+        sizes=partial(_axes(bundle.manifest).sizes, name),
+        reference=f"the bundle's ONNX graph ({onnx.precision})",
     )
 
 
@@ -96,16 +117,11 @@ def _spec(tensor: m.Tensor) -> TensorSpec:
     return TensorSpec(tensor.name, tuple(tensor.shape), _TORCH_TYPES[tensor.dtype])
 
 
-def _sizes(manifest: m.Manifest, name: m.GraphName, leading: str) -> Callable[[int], dict[str, int]]:
-    """Lengths of all inputs' axes for one leading length."""
-
-    def sizes(length: int) -> dict[str, int]:
-        if name == "conditioner":
-            return {leading: length, "local_frames": min(length, manifest.audio.max_frames)}
-        if name == "denoiser":
-            fixed = next(iter(manifest.graphs[name].artifacts["coreml"].functions.values()))
-            rows = length + fixed["rows"] - fixed["frames"]
-            return {leading: length, "keys": min(length, manifest.text.max_tokens) + 2, "rows": rows}
-        return {leading: length}
-
-    return sizes
+def _axes(manifest: m.Manifest) -> Axes:
+    # How many tokens are the model's memory, only the sizes of the denoiser's functions say.
+    fixed = manifest.graphs["denoiser"].artifacts["coreml"].functions.values()
+    memory_tokens = next((sizes["rows"] - sizes["frames"] for sizes in fixed), None)
+    if memory_tokens is None:
+        raise RequestError("the denoiser has no function of a fixed length; name the checkpoint, --checkpoint")
+    audio = manifest.audio
+    return Axes(manifest.text.max_tokens, audio.max_frames, audio.samples_per_frame, memory_tokens)

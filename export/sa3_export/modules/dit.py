@@ -22,7 +22,6 @@ from sa3_export.modules.layers import (
     split_heads,
 )
 
-ROTATED_DIM = 32  # of each head's width; fixed in the reference
 _NORM_EPS, _QK_NORM_EPS = 1e-5, 1e-6
 
 
@@ -119,7 +118,7 @@ class _Transformer(nn.Module):
         self.memory_tokens = nn.Parameter(torch.zeros(config.num_memory_tokens, dim))
         self.project_in = nn.Linear(config.io_channels, dim, bias=False)
         self.project_out = nn.Linear(dim, config.io_channels, bias=False)
-        self.rotary_pos_emb = RotaryEmbedding(ROTATED_DIM, config.num_memory_tokens + max_frames)
+        self.rotary_pos_emb = RotaryEmbedding(config.rotated_dim, config.num_memory_tokens + max_frames)
         self.global_cond_embedder = mlp(dim, dim, 6 * dim, bias=True)
         self.layers = nn.ModuleList(_Block(config) for _ in range(config.depth))
 

@@ -14,8 +14,6 @@ from sa3_export import ops
 from sa3_export.config import AutoencoderConfig, ResamplerConfig
 from sa3_export.modules.layers import DynamicTanh, FeedForward, HiddenScale, RotaryEmbedding, projections
 
-ROTATED_DIM = 32
-
 
 class _DifferentialAttention(nn.Module):
     """Attention by one pair of queries and keys minus attention by another, over the same values."""
@@ -62,7 +60,7 @@ class _Block(nn.Module):
         self.self_attn = _DifferentialAttention(config.width, config.head_dim)
         self.ff_norm = DynamicTanh(config.width)
         self.ff = FeedForward(config.width, config.ff_dim)
-        self.rope = RotaryEmbedding(ROTATED_DIM, config.window_tokens)
+        self.rope = RotaryEmbedding(config.rotated_dim, config.window_tokens)
 
     def forward(self, x: Tensor) -> Tensor:  # (windows, tokens, W)
         x = x + self.self_attn(self.pre_norm(x), *self.rope(x.shape[1]))
