@@ -57,8 +57,8 @@ def report(results: Results, source: str) -> str:
         + (f", fp32 products at {peak:.0f} GFLOP/s" if peak else "")
         + f"; {results.about['date'][:10]}; {versions}; bundles {bundles}. "
         f"Made by `python -m benchmarks.report {source}`. `x`: times as fast as PyTorch eager doing the reference's "
-        "work (`pytorch-reference`) in the same run. Whole commands are single runs; their memory is the peak of a fresh "
-        "process. "
+        "work (`pytorch-reference`) in the same run. Whole commands are single runs; their memory is the peak of a "
+        "fresh process. "
     )
     return f"{table(results)}\n\n{said}{roofline(results)}".rstrip()
 

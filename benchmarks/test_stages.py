@@ -201,8 +201,8 @@ def test_decode(
     shape = (1, manifest.audio.latent_channels, lengths.valid)
     latents = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     frame = manifest.audio.samples_per_frame
-    # As the pipeline cuts it.
-    full = bool(bundle.artifact("decoder", artifact_of(engine)).functions)
+    # As the pipeline cuts it, for functions of fixed lengths.
+    full = engine == "coreml" and bool(bundle.artifact("decoder", "coreml").functions)
 
     def decode() -> None:
         wanted = -(-lengths.samples // frame)

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,42 @@ def test_synthetic_checkpoint_is_read_and_is_finite(size: str, tmp_path: Path) -
     assert 0.01 < audio.std() < 0.5
 
 
+def test_null_is_as_good_as_absent(edit_config: Callable[..., Path]) -> None:
+    edit_config("model.diffusion.sampling_distribution_shift_options", None)
+    schedule = Checkpoint(edit_config("model.diffusion.config.ff_kwargs", {"mult": 2.0})).config.schedule
+    assert (schedule.logsnr_start, schedule.logsnr_end) == (-6.2, 2.0)
+
+
+@pytest.mark.parametrize(("frames", "longest"), [(40, 40), (131, 130), (1000, 1000), (1300, 1292)])
+def test_the_longest_clip_is_whole_windows(edit_config: Callable[..., Path], frames: int, longest: int) -> None:
+    assert Checkpoint(edit_config("sample_size", frames * 4096)).config.max_frames == longest
+
+
+@pytest.mark.parametrize(("head_dim", "rotated"), [(32, 32), (64, 32), (128, 64)])
+def test_positions_rotate_half_a_head_but_32_channels_at_least(
+    tiny_checkpoint: Path, head_dim: int, rotated: int
+) -> None:
+    config = Checkpoint(tiny_checkpoint).config
+    dit = replace(config.dit, embed_dim=2 * head_dim, num_heads=2)
+    assert dit.rotated_dim == rotated
+    assert replace(config.autoencoder.decoder, head_dim=head_dim).rotated_dim == head_dim // 2
+
+
+def test_weight_norm_of_rounded_weights_is_computed_in_fp32(checkpoint_copy: Path) -> None:
+    rounded: dict[str, torch.Tensor] = {}
+
+    def round_weights(tensors: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in tensors if "decoder" in name and ".mapping.weight_" in name]:
+            tensors[name] = tensors[name].bfloat16()
+            rounded[name[-1]] = tensors[name].double()
+
+    _rewrite(checkpoint_copy, round_weights)
+    weights = Checkpoint(checkpoint_copy).autoencoder().decoder.state_dict()
+    (weight,) = [tensor for name, tensor in weights.items() if name.endswith("mapping.weight")]
+    expected = rounded["g"] * rounded["v"] / rounded["v"].flatten(1).norm(dim=1).view_as(rounded["g"])
+    assert (weight - expected).abs().max() < 1e-6 * expected.abs().max()
+
+
 def test_unknown_keys_are_kept_by_name(edit_config: Callable[..., Path]) -> None:
     edit_config("model.diffusion.config.brand_new", 3)
     checkpoint = Checkpoint(edit_config("training", {"learning_rate": 1}))
@@ -106,6 +143,9 @@ def test_unknown_keys_are_kept_by_name(edit_config: Callable[..., Path]) -> None
         ("model.diffusion.config.patch_size", 2, "patch_size"),
         ("model.diffusion.config.embed_dim", "wide", "embed_dim must be int"),
         ("model.diffusion.config.depth", 0, "depth must be positive"),
+        ("model.diffusion.config.num_heads", 8, "heads of 16 channels are not computed"),
+        ("model.diffusion.config.cross_attn_rotary_pos_emb", True, "cross_attn_rotary_pos_emb"),
+        ("sample_size", 4096, "sample_size 4096 is less than"),
         ("model.diffusion.sampling_distribution_shift_options", {"type": "flux"}, "shift_options.type"),
         ("model.pretransform.config.decoder.config.sinusoidal_blocks", [2], "sinusoidal_blocks"),
         ("model.pretransform.config.encoder.config.strides", [4, 4], "strides"),

@@ -10,19 +10,21 @@ from typing import Any
 import coremltools as ct
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 
-from sa3_edge import GenerationRequest, Pipeline
+from sa3_edge import AudioSource, GenerationRequest, Inpainting, Pipeline, Region
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Session
 from sa3_edge.engines.coreml import CoreMLEngine
 from sa3_edge.manifest import decode_manifest
-from sa3_export import CoreMLOptions, export_bundle
+from sa3_export import AdapterFile, CoreMLOptions, export_bundle, export_synthetic, synthetic
 from sa3_export.checkpoint import Checkpoint
 from sa3_export.coreml.artifact import export_coreml
 from sa3_export.coreml.evaluator import Package
-from sa3_export.errors import ExportRequestError
+from sa3_export.errors import EvaluationError, ExportRequestError
 from sa3_export.export import describe
 from sa3_export.graphs import GRAPHS
 from sa3_export.onnx_artifact import export_onnx
@@ -217,19 +219,93 @@ def test_verify_proves_a_finished_bundle(half_bundle: Path, run_cli: RunCli) -> 
     assert min(figure["snr_db"] for figure in parity["decoder"]) >= 80
 
 
-def test_verify_asks_no_more_than_an_int8_graph_can_show(
+def test_verify_asks_no_more_than_int8_graphs_can_show(
     half_bundle: Path, tiny_checkpoint: Path, tmp_path: Path, run_cli: RunCli
 ) -> None:
     folder = Path(shutil.copytree(half_bundle, tmp_path / "bundle"))
     manifest = Bundle.load(folder).manifest
-    graph = GRAPHS["decoder"](Checkpoint(tiny_checkpoint))
-    onnx = export_onnx(graph, manifest.graphs["decoder"], folder, {}, {"decoder": "int8"})
-    manifest.graphs["decoder"].artifacts["onnx"] = onnx
+    quantized: tuple[m.GraphName, ...] = ("text_encoder", "denoiser", "decoder")
+    for name in quantized:
+        graph = GRAPHS[name](Checkpoint(tiny_checkpoint))
+        onnx = export_onnx(graph, manifest.graphs[name], folder, {}, {name: "int8"})
+        manifest.graphs[name].artifacts["onnx"] = onnx
     (folder / m.FILE_NAME).write_bytes(m.encode_manifest(manifest))
     code, out, err = run_cli("verify", folder, "--json")
     assert (code, err) == (0, "")
-    measured = min(figure["snr_db"] for figure in json.loads(out)["parity"]["decoder"])
-    assert measured == pytest.approx(min(figure.snr_db for figure in onnx.parity), abs=3)
+    for name in quantized:
+        measured = min(figure["snr_db"] for figure in json.loads(out)["parity"][name])
+        shown = min(figure.snr_db for figure in manifest.graphs[name].artifacts["onnx"].parity)
+        assert measured == pytest.approx(shown, abs=3)
+
+
+def test_verify_with_the_checkpoint_wants_what_was_merged(
+    tiny_checkpoint: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
+    lora = tmp_path / "tape.safetensors"
+    key = "model.transformer.project_in.parametrizations.weight.0."
+    rank = {"lora_A": torch.randn(2, 16), "lora_B": torch.randn(128, 2)}
+    config = {"rank": 2, "alpha": 2, "adapter_type": "lora", "include": None}
+    save_file({key + name: tensor for name, tensor in rank.items()}, lora, {"lora_config": json.dumps(config)})
+    out = tmp_path / "bundle"
+    options = CoreMLOptions("fp32", (16,))
+    export_bundle(tiny_checkpoint, out, adapters=[AdapterFile(lora, 0.5)], formats=["coreml"], coreml=options)
+    checkpoint = ("verify", out, "--checkpoint", tiny_checkpoint)
+    assert run_cli(*checkpoint, "--lora", f"{lora}:0.5")[0] == 0
+    for wrong in ((), ("--lora", lora)):
+        code, _, err = run_cli(*checkpoint, *wrong)
+        assert (code, "was made with --lora tape.safetensors:0.5" in " ".join(err.split())) == (2, True)
+    code, _, err = run_cli("verify", out, "--lora", lora)
+    assert (code, "--checkpoint" in err) == (2, True)
+
+
+def test_packages_take_the_longest_prompt_and_the_longest_clip(half_bundle: Path) -> None:
+    """As Core ML does, the evaluator refuses a length outside of what a package declares."""
+    graphs = Bundle.load(half_bundle).manifest.graphs
+    longest = {"tokens": 256, "local_frames": 1292, "frames": 1292, "keys": 258, "rows": 8 + 1292}
+    for name in ("conditioner", "denoiser"):
+        package = Package(half_bundle / f"{name}.mlpackage")
+        inputs = {
+            tensor.name: np.zeros([longest[n] if isinstance(n, str) else n for n in tensor.shape], np.float32)
+            for tensor in graphs[name].artifacts["coreml"].inputs
+        }
+        outputs = package.run("main", inputs)
+        assert all(np.isfinite(array).all() for array in outputs.values())
+        for tensor in graphs[name].inputs:
+            if any(isinstance(size, str) for size in tensor.shape):
+                axis = next(index for index, size in enumerate(tensor.shape) if isinstance(size, str))
+                longer = np.pad(
+                    inputs[tensor.name], [(0, 1) if i == axis else (0, 0) for i in range(len(tensor.shape))]
+                )
+                with pytest.raises(EvaluationError, match=f"takes {tensor.name} of"):
+                    package.run("main", {**inputs, tensor.name: longer})
+
+
+def test_other_sizes_than_the_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli) -> None:
+    """Heads of 48 and 32 channels, clips of up to 40 frames, prompts of up to 12 tokens."""
+    published = synthetic.model_config
+
+    def other(size: synthetic.SyntheticSize) -> dict[str, Any]:
+        config = published(size)
+        config["sample_size"] = 41 * 4096
+        config["model"]["diffusion"]["config"]["embed_dim"] = 96
+        config["model"]["conditioning"]["configs"][0]["config"]["max_length"] = 12
+        for side in ("encoder", "decoder"):
+            config["model"]["pretransform"]["config"][side]["config"]["dim_heads"] = 32
+        return config
+
+    monkeypatch.setattr(synthetic, "model_config", other)
+    out = tmp_path / "bundle"
+    export_synthetic("tiny", out, formats=["onnx", "coreml"])
+    assert Bundle.load(out).manifest.audio.max_frames == 40
+    recording = 0.1 * np.random.default_rng(0).standard_normal((2, 3 * 44100), np.float32)
+    source = AudioSource.from_array(recording, 44100)
+    request = GenerationRequest("a " * 20, seconds=3, seed=1, edit=Inpainting(source, (Region(1, 2),)))
+    exact = Pipeline.load(out).generate(request)
+    assert exact.latents.shape == (1, 16, 40)
+    monkeypatch.setattr("sa3_edge.engines.coreml.MacRuntime", EvaluatedCoreML)
+    made = Pipeline.load(out, "coreml").generate(request)
+    assert relative_error(made.latents, exact.latents) < 0.05
+    assert run_cli("verify", out)[0] == 0
 
 
 class Predicting(EvaluatedCoreML):

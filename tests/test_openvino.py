@@ -60,6 +60,21 @@ def test_tensors_are_found_whatever_else_they_are_called(
         assert pipeline.generate(request).audio.shape == (2, 8820)
 
 
+def test_durations_are_divided_not_multiplied(tiny_bundle: Path) -> None:
+    """Their Fourier features reach 60000 radians, so the last bit counts."""
+    bundle = Bundle.load(tiny_bundle)
+    sessions = [
+        create_engine(name, EngineOptions()).load(bundle, "conditioner") for name in ("openvino", "onnxruntime")
+    ]
+    shapes = {tensor.name: tensor.shape for tensor in bundle.manifest.graphs["conditioner"].inputs}
+    inputs = {
+        name: np.ones([1 if isinstance(n, str) else n for n in shape], np.float32) for name, shape in shapes.items()
+    }
+    for seconds in np.arange(1, 120, 7.3, dtype=np.float32):
+        ours, exact = (session.run({**inputs, "seconds": np.array([seconds])})["global_embed"] for session in sessions)
+        assert relative_error(ours, exact) < 1e-5
+
+
 def test_one_step_is_as_exact_as_onnxruntimes(tiny_bundle: Path, exact: Any) -> None:
     """Fourier features of time reach 60000 radians: a runtime that reorders their constants is off by 1e-4."""
     made = Pipeline.load(tiny_bundle, engine="openvino").generate(REQUEST)

@@ -139,7 +139,8 @@ class _Weights:
             if stored in self.shapes:
                 state[name] = self.tensor(stored).to(dtype)
             else:
-                state[name] = fold_weight_norm(self.tensor(f"{stored}_g"), self.tensor(f"{stored}_v")).to(dtype)
+                gain, direction = (self.tensor(f"{stored}_{part}").to(dtype) for part in ("g", "v"))
+                state[name] = fold_weight_norm(gain, direction)
         self._check_rotary(module, prefix, state)
         module.load_state_dict(state, strict=True, assign=True)
         module.requires_grad_(False).eval()

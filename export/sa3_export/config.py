@@ -375,8 +375,9 @@ def _diffusion(diffusion: Section) -> tuple[DiTConfig, Objective, ScheduleConfig
     config.only("prepend_cond_dim", 0, default=0)
     for key in ("project_cond_tokens", "project_global_cond", "rotary_pos_emb"):
         config.only(key, True, default=True)
-    for key in ("causal", "conformer", "use_sinusoidal_emb", "use_abs_pos_emb"):
+    for key in ("causal", "conformer", "use_sinusoidal_emb", "use_abs_pos_emb", "cross_attn_rotary_pos_emb"):
         config.only(key, False, default=False)
+    config.only("sliding_window", None, default=None)
     dit = DiTConfig(
         io_channels=config.size("io_channels", 32),
         embed_dim=embed_dim,

@@ -72,8 +72,11 @@ class Section:
         self._known.update(keys)
 
     def section(self, key: str, default: Any = _MISSING) -> "Section":
+        """An object; null is as good as absent where there is a default."""
         self._known.add(key)
         value = self._data.get(key, default)
+        if value is None and default is not _MISSING:
+            value = default
         if value is _MISSING:
             raise CheckpointError(f"{self._name(key)} is missing")
         return Section(value, self._name(key), self.unknown)

@@ -52,7 +52,10 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Axes:
-    """Of what length all named axes of a graph's inputs and outputs are, for one length of the leading axis."""
+    """Of what length all named axes of a graph's inputs and outputs are, for one length of the leading axis.
+
+    At its longest all are: those are the bounds of what a graph is asked for.
+    """
 
     max_tokens: int
     max_frames: int
@@ -70,12 +73,12 @@ class Axes:
             case "text_encoder":
                 return {"tokens": length}
             case "conditioner":
-                # Each token count meets another number of frames, 1 (text to audio) among them.
-                frames = min(length, self.max_frames)
+                # Each token count meets another number of frames: 1 (text to audio), and the most the most.
+                frames = self.max_frames if length == self.max_tokens else min(length, self.max_frames)
                 rows = self.memory_tokens + frames
                 return {"tokens": length, "keys": length + 2, "local_frames": frames, "rows": rows}
             case "denoiser":
-                keys = min(length, self.max_tokens) + 2
+                keys = (self.max_tokens if length == self.max_frames else min(length, self.max_tokens)) + 2
                 return {"frames": length, "keys": keys, "rows": self.memory_tokens + length}
             case "decoder":
                 return {"frames": length, "samples": length * self.samples_per_frame}

@@ -48,6 +48,21 @@ def _compressed_product(node: Any) -> list[Any]:
     return [ops.matmul(node.get_input(0), weight, False, False).output(0)]
 
 
+def _true_quotient(node: Any) -> list[Any]:
+    """Div -> a division that stays one. OpenVINO would multiply by the reciprocal, which is another number in the last
+    bit, and the last bit of a duration is an angle of thousands of radians."""
+    quotient = ops.divide(node.get_input(0), node.get_input(1))
+    quotient.get_rt_info()["nonconvertable_divide_0"] = ""  # as ov::disable_divide_conversion does
+    return [quotient.output(0)]
+
+
+_CONVERSIONS = {
+    "DynamicQuantizeLinear": _keep_activation,
+    "MatMulInteger": _compressed_product,
+    "Div": _true_quotient,
+}
+_CONVERSIONS_VERSION = "2"  # another one when they change: compiled graphs in the cache were made by them
+
 # The text encoder's table is bf16, which OpenVINO (2026.4) reads back wrong from a compiled blob.
 _NEVER_CACHED: frozenset[GraphName] = frozenset({"text_encoder"})
 _FEATURES = "fourier_features"
@@ -114,8 +129,8 @@ class OpenVinoEngine:
     def __init__(self, options: EngineOptions):
         self._options = options
         self._core = ov.Core()
-        self._core.add_extension(ConversionExtension("DynamicQuantizeLinear", _keep_activation))
-        self._core.add_extension(ConversionExtension("MatMulInteger", _compressed_product))
+        for operator, convert in _CONVERSIONS.items():
+            self._core.add_extension(ConversionExtension(operator, convert))
 
     def load(self, bundle: Bundle, graph: GraphName) -> OpenVinoSession:
         artifact = bundle.artifact(graph, self.artifact)
@@ -140,7 +155,8 @@ class OpenVinoEngine:
         if graph not in _NEVER_CACHED:
             # OpenVINO's key is the path and time of the .onnx file; ours adds the weights, which lie beside it.
             with suppress(EngineError):  # without a cache it only starts slower
-                properties["CACHE_DIR"] = str(cache_entry(self.name, artifact, ov.__version__))
+                entry = cache_entry(self.name, artifact, ov.__version__, _CONVERSIONS_VERSION)
+                properties["CACHE_DIR"] = str(entry)
         if self._options.threads is not None:
             properties["INFERENCE_NUM_THREADS"] = self._options.threads
         return properties

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,8 +62,16 @@ def _feeds_an_angle(op: Any) -> bool:
     )
 
 
+def _rounds_a_factor(op: Any) -> bool:
+    """Whether an operation multiplies by a number that fp16 does not have, such as 48 ** -0.5: all would be off."""
+    if op.op_type != "mul":
+        return False
+    factors = [source.val for source in (op.x, op.y) if source.rank == 0 and source.val is not None]
+    return any(float(np.float16(factor)) != float(factor) for factor in factors)
+
+
 def _all_but_angles(op: Any) -> bool:
-    return not _feeds_an_angle(op)
+    return not _feeds_an_angle(op) and not _rounds_a_factor(op)
 
 
 def _products_only(op: Any) -> bool:

@@ -35,6 +35,7 @@ class Package:
         except Exception as error:  # coremltools raises whatever its parsers raise
             raise EvaluationError(f"{path} is not a package that coremltools can read: {error}") from error
         self.functions: tuple[str, ...] = tuple(self._program.functions)
+        self._shapes = {name: _declared_shapes(spec.description, name) for name in self.functions}
         for name, function in self._program.functions.items():
             for op in function.operations:
                 if op.op_type != "const" and op.op_type not in OPERATIONS:
@@ -55,6 +56,10 @@ class Package:
             raise EvaluationError(f"{function} takes {', '.join(program.inputs)}, was given {', '.join(inputs)}")
         values: dict[Any, Value] = {}
         for name, var in program.inputs.items():
+            shape, declared = inputs[name].shape, self._shapes[function][name]
+            if not _within(shape, declared):
+                axes = ", ".join(str(low) if low == high else f"{low}..{high}" for low, high in declared)
+                raise EvaluationError(f"{function} takes {name} of ({axes}), was given {shape}")
             tensor = torch.from_numpy(np.ascontiguousarray(inputs[name]))
             values[var] = _settle(tensor.float() if tensor.is_floating_point() else tensor, var, half)
         uses = Counter(source for op in program.operations for source in _sources(op))
@@ -67,6 +72,26 @@ class Package:
                     if not uses[source] and source not in program.outputs:
                         values.pop(source, None)
         return {var.name: values[var].numpy() for var in program.outputs}
+
+
+def _declared_shapes(description: Any, function: str) -> dict[str, list[tuple[int, int]]]:
+    """The least and the most of each axis of a function's inputs: Core ML refuses what is outside."""
+    (inputs,) = [each.input for each in description.functions if each.name == function] or [description.input]
+    shapes = {}
+    for each in inputs:
+        array = each.type.multiArrayType
+        if array.WhichOneof("ShapeFlexibility") == "shapeRange":
+            ranges = array.shapeRange.sizeRanges
+            shapes[each.name] = [(axis.lowerBound, axis.upperBound) for axis in ranges]
+        else:
+            shapes[each.name] = [(size, size) for size in array.shape]
+    return shapes
+
+
+def _within(shape: tuple[int, ...], declared: list[tuple[int, int]]) -> bool:
+    return len(shape) == len(declared) and all(
+        low <= size <= high for size, (low, high) in zip(shape, declared, strict=True)
+    )
 
 
 def _sources(op: Any) -> list[Any]:
