@@ -4,7 +4,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.errors import RequestError, Sa3Error
+from sa3_edge.wav_info import append_info
 
 Array = NDArray[np.float32]
 _BLOCK = 1 << 16  # libsndfile's Vorbis encoder overflows its stack on one long write
@@ -20,17 +21,21 @@ _OPUS_RATE = 48_000  # the only one near 44 100 Hz that Opus has
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: libsndfile's container, and its subtype by bit depth ("" where there is none)."""
+    """A file format: libsndfile's container, and its subtype by bit depth ("" where there is none).
+
+    longest_comment: bytes that the comment tag takes, None for any number
+    """
 
     container: str
     subtypes: dict[str, str]
+    longest_comment: int | None = None
 
 
 FORMATS = {
     "wav": Format("WAV", {"24": "PCM_24", "16": "PCM_16", "float": "FLOAT"}),
-    "flac": Format("FLAC", {"24": "PCM_24", "16": "PCM_16"}),
+    "flac": Format("FLAC", {"24": "PCM_24", "16": "PCM_16"}, 16_000_000),
     "ogg": Format("OGG", {"": "VORBIS"}),
-    "opus": Format("OGG", {"": "OPUS"}),
+    "opus": Format("OGG", {"": "OPUS"}, 51_000),
     "mp3": Format("MP3", {"": "MPEG_LAYER_III"}),
 }
 
@@ -73,6 +78,17 @@ def stored_bits(path: Path) -> str | None:
     subtype = soundfile.info(path).subtype
     depths = (depth for kind in FORMATS.values() for depth, name in kind.subtypes.items() if depth and name == subtype)
     return next(depths, None)
+
+
+def check_comment(encoding: Encoding, size: int) -> None:
+    """Raise RequestError if a comment tag of `size` bytes does not fit; asked before work that would be lost."""
+    longest = FORMATS[encoding.format].longest_comment
+    if longest is not None and size > longest:
+        roomier = ", ".join(name for name, kind in FORMATS.items() if kind.longest_comment is None)
+        raise RequestError(
+            f"the request is too long for the tags of a .{encoding.format} file, about {size} bytes of at most "
+            f"{longest}; shorten the prompt or choose {roomier}"
+        )
 
 
 def check_destination(path: Path) -> None:
@@ -120,6 +136,7 @@ def encode_audio(audio: Array, sample_rate: int, encoding: Encoding, tags: Tags)
 def _write(target: Path | io.BytesIO, audio: Array, sample_rate: int, encoding: Encoding, tags: Tags, name: str) -> int:
     import soundfile
 
+    check_comment(encoding, len(tags.comment))
     kind = FORMATS[encoding.format]
     subtype = kind.subtypes[encoding.bits]
     if subtype == "OPUS" and sample_rate != _OPUS_RATE:
@@ -131,11 +148,15 @@ def _write(target: Path | io.BytesIO, audio: Array, sample_rate: int, encoding: 
         with soundfile.SoundFile(
             target, "w", sample_rate, audio.shape[0], subtype=subtype, format=kind.container
         ) as file:
-            if tags.title:  # libsndfile refuses an empty one
-                file.title = tags.title
-            file.software, file.comment = tags.software, tags.comment
+            if kind.container != "WAV":
+                if tags.title:  # libsndfile refuses an empty one
+                    file.title = tags.title
+                file.software, file.comment = tags.software, tags.comment
             for start in range(0, len(samples), _BLOCK):
                 file.write(samples[start : start + _BLOCK])
+        if kind.container == "WAV":
+            with nullcontext(target) if isinstance(target, io.BytesIO) else target.open("r+b") as whole:
+                append_info(whole, {"INAM": tags.title, "ISFT": tags.software, "ICMT": tags.comment})
     except soundfile.SoundFileError as error:
         raise Sa3Error(f"{name} cannot be written: {error}") from error
     return clipped

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from sa3_edge.errors import RequestError
+from sa3_edge.wav_info import read_info
 
 _KEY = "sa3-edge"
 
@@ -48,6 +49,8 @@ def read_record(path: Path) -> Record:
     try:
         with soundfile.SoundFile(path) as file:
             comment: str = file.comment
+        with path.open("rb") as raw:
+            comment = read_info(raw).get("ICMT", comment)
     except soundfile.SoundFileError as error:
         raise RequestError(f"{path} cannot be read as audio: {error}") from None
     try:

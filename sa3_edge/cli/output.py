@@ -1,6 +1,7 @@
 """Where clips go, what they are called, what is written into them and what is said of them."""
 
 import itertools
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from sa3_edge.audio_file import (
     FORMATS,
     Encoding,
     Tags,
+    check_comment,
     check_destination,
     encode_audio,
     encoding_for,
@@ -31,6 +33,8 @@ from sa3_edge.provenance import Record, encode_record
 
 STDOUT = Path("-")
 _LONGEST_STEM = 40
+_LONGEST_TITLE = 100
+_RECORD_ROOM = 4096  # bytes of a record beside prompt and options: names, versions, what JSON adds
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,16 @@ class FileOptions:
         depths = FORMATS[usual.format].subtypes
         return encoding_for(name, self.usual_bits if self.bits is None and self.usual_bits in depths else self.bits)
 
-    def check(self) -> Encoding:
-        """The audio's encoding. Raises RequestError if a file cannot be made; asked before any work."""
+    def check(self, prompt: str, shape: RequestOptions) -> Encoding:
+        """The audio's encoding. Raises RequestError if the files of this request cannot be made.
+
+        Asked before any work.
+        """
+        encoding = self._check_names()
+        check_comment(encoding, len(json.dumps([prompt, asdict(shape)], default=str)) + _RECORD_ROOM)
+        return encoding
+
+    def _check_names(self) -> Encoding:
         if self.latents is not None:
             if self.latents.suffix != ".npy":
                 raise RequestError(f"the latents must be a .npy file, got {self.latents}")
@@ -156,10 +168,10 @@ def write(
     made: Generation, pipeline: Pipeline, prompt: str, shape: RequestOptions, model: str, files: FileOptions
 ) -> Written:
     """Write a clip and whatever else was asked for."""
-    encoding = files.check()
+    encoding = files.check(prompt, shape)
     notes = list(made.notes)
     record = _record(prompt, shape, model, made, pipeline)
-    title = prompt
+    title = prompt if len(prompt) <= _LONGEST_TITLE else f"{prompt[: _LONGEST_TITLE - 3]}..."
     if record.synthetic:
         title += " (random weights: noise)"
         notes.append(f"{record.model_name} is untrained (random weights): what it makes is noise")
