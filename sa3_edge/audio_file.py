@@ -84,7 +84,7 @@ def check_comment(encoding: Encoding, size: int) -> None:
     """Raise RequestError if a comment tag of `size` bytes does not fit; asked before work that would be lost."""
     longest = FORMATS[encoding.format].longest_comment
     if longest is not None and size > longest:
-        roomier = ", ".join(name for name, kind in FORMATS.items() if kind.longest_comment is None)
+        roomier = ", ".join(name for name, kind in FORMATS.items() if size <= (kind.longest_comment or size))
         raise RequestError(
             f"the request is too long for the tags of a .{encoding.format} file, about {size} bytes of at most "
             f"{longest}; shorten the prompt or choose {roomier}"

@@ -2,16 +2,39 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.audio_stream import decode_blocks, states_length
 from sa3_edge.errors import RequestError
 
 Array = NDArray[np.float32]
 _SILENCE = 1e-5  # -100 dBFS: below the noise of a 16-bit recording
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    import soundfile
+
+    try:
+        yield
+    except soundfile.SoundFileError as error:
+        raise RequestError(f"{path} cannot be read as audio: {error}") from None
+
+
+def _first(frames: int, blocks: Iterable[Array]) -> Array:
+    """The first of some blocks (n, channels), joined: (frames, channels)."""
+    joined, missing = [], frames
+    for block in blocks:
+        joined.append(block[:missing])
+        missing -= len(joined[-1])
+        if missing == 0:
+            break
+    return np.concatenate(joined)
 
 
 class AudioSource:
@@ -32,21 +55,25 @@ class AudioSource:
         path = Path(path)
         if not path.is_file():
             raise RequestError(f"the audio file {path} does not exist")
-        try:
+        with _readable(path):
             info = soundfile.info(path)
-        except soundfile.SoundFileError as error:
-            raise RequestError(f"{path} cannot be read as audio: {error}") from None
 
         def read(frames: int) -> Array:
-            try:
+            with _readable(path):
                 audio: Array = soundfile.read(path, frames=frames, dtype="float32", always_2d=True)[0]
-            except soundfile.SoundFileError as error:
-                raise RequestError(f"{path} cannot be read as audio: {error}") from None
             if len(audio) < frames:
                 raise RequestError(f"{path} is damaged: it ends after {len(audio)} of {info.frames} frames")
             return audio
 
-        return cls(str(path), info.samplerate, info.channels, info.frames, read)
+        def read_stream(frames: int) -> Array:
+            with _readable(path):
+                return _first(frames, decode_blocks(path, info.format))
+
+        with _readable(path):
+            if states_length(path, info):
+                return cls(str(path), info.samplerate, info.channels, info.frames, read)
+            frames = sum(len(block) for block in decode_blocks(path, info.format))
+        return cls(str(path), info.samplerate, info.channels, frames, read_stream)
 
     @classmethod
     def from_array(cls, audio: Array, rate: int, name: str = "the recording") -> "AudioSource":

@@ -253,6 +253,61 @@ def test_files_that_are_no_use_are_refused(tmp_path: Path, write_audio: WriteAud
     assert notes == ["quiet is silent where it is used"]
 
 
+def _without_total(path: Path) -> None:
+    """Zero the count of samples in a FLAC file's STREAMINFO, as encoders that write to a pipe leave it."""
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+
+
+def test_a_flac_file_that_does_not_say_its_length_is_whole(write_audio: WriteAudio) -> None:
+    path = write_audio(3.0, name="a.flac", subtype="PCM_16")
+    samples = soundfile.read(path, dtype="float32")[0].T
+    _without_total(path)
+    source = AudioSource.from_file(path)
+    assert source.frames == 3 * RATE
+    assert np.array_equal(source.load(3 * RATE, RATE, 2, []), samples)
+    assert np.array_equal(source.load(RATE, RATE, 2, []), samples[:, :RATE])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(RequestError, match="cannot be read as audio"):
+        AudioSource.from_file(path)
+
+
+def _write_mp3(path: Path, loud_first: bool) -> tuple[bytes, int]:
+    """A VBR MP3 of noise and near silence, 3 s -> its bytes and the size of its Xing frame."""
+    audio = np.random.default_rng(1).uniform(-0.5, 0.5, (3 * RATE, 2))
+    audio[slice(RATE, None) if loud_first else slice(2 * RATE)] *= 1e-3
+    soundfile.write(path, audio, RATE, bitrate_mode="VARIABLE", compression_level=0.5)
+    data = path.read_bytes()
+    rates = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+    return data, 144_000 * rates[data[2] >> 4] // RATE + (data[2] >> 1 & 1)
+
+
+@pytest.mark.parametrize("loud_first", [True, False])
+def test_an_mp3_file_without_a_xing_header_is_whole(tmp_path: Path, loud_first: bool) -> None:
+    path, plain = tmp_path / "a.mp3", tmp_path / "plain.mp3"
+    data, header = _write_mp3(path, loud_first)
+    tag = b"ID3\3\0\0\0\0\1\0" + bytes(128)
+    plain.write_bytes(tag + data[header:])
+    source = AudioSource.from_file(plain)
+    assert 3 * RATE <= source.frames <= 3 * RATE + 2 * 1152  # with the silence that a Xing header would cut off
+    loaded = source.load(source.frames, RATE, 2, [])
+    assert np.abs(loaded[:, (0 if loud_first else 2 * RATE) :][:, :RATE]).mean() > 0.1
+    # The end of a stream may be within a frame.
+    plain.write_bytes(data[header:-100])
+    ended = AudioSource.from_file(plain)
+    assert 0 <= source.frames - ended.frames <= 2 * 1152
+    assert np.array_equal(ended.load(RATE, RATE, 2, []), loaded[:, :RATE])
+    # With the header, an end that comes early is damage.
+    for head in (b"", tag):
+        path.write_bytes(head + data)
+        assert AudioSource.from_file(path).frames == 3 * RATE
+        path.write_bytes(head + data[: len(data) // 2])
+        with pytest.raises(RequestError, match="is damaged"):
+            AudioSource.from_file(path).load(3 * RATE, RATE, 2, [])
+
+
 def test_a_recording_of_another_length_than_the_clip_is_said(pipeline: Pipeline, source: AudioSource) -> None:
     for seconds, said in ((2.0, "what comes later is not used"), (4.0, "the rest is silence")):
         made = pipeline.generate(GenerationRequest("x", seconds, seed=1, steps=1, edit=Variation(source, 0.5)))
