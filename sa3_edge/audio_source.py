@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.audio_stream import decode_blocks, states_length
+from sa3_edge.downmix import downmix
 from sa3_edge.errors import RequestError
 
 Array = NDArray[np.float32]
@@ -40,12 +41,23 @@ def _first(frames: int, blocks: Iterable[Array]) -> Array:
 class AudioSource:
     """A recording, read when it is needed and only as far as it is needed."""
 
-    def __init__(self, name: str, rate: int, channels: int, frames: int, read: Callable[[int], Array]):
-        """`read(n)` gives the first n frames, (n, channels) fp32. Raises RequestError for an empty recording."""
+    def __init__(
+        self,
+        name: str,
+        rate: int,
+        channels: int,
+        frames: int,
+        read: Callable[[int], Array],
+        format_name: str = "WAV",
+    ):
+        """`read(n)` gives the first n frames, (n, channels) fp32, in the order of libsndfile's format.
+
+        Raises RequestError for an empty recording.
+        """
         if frames == 0 or channels == 0:
             raise RequestError(f"{name} is empty: it has no audio")
         self.name, self.rate, self.channels, self.frames = name, rate, channels, frames
-        self._read = read
+        self._read, self._format = read, format_name
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "AudioSource":
@@ -71,9 +83,9 @@ class AudioSource:
 
         with _readable(path):
             if states_length(path, info):
-                return cls(str(path), info.samplerate, info.channels, info.frames, read)
+                return cls(str(path), info.samplerate, info.channels, info.frames, read, info.format)
             frames = sum(len(block) for block in decode_blocks(path, info.format))
-        return cls(str(path), info.samplerate, info.channels, frames, read_stream)
+        return cls(str(path), info.samplerate, info.channels, frames, read_stream, info.format)
 
     @classmethod
     def from_array(cls, audio: Array, rate: int, name: str = "the recording") -> "AudioSource":
@@ -97,17 +109,19 @@ class AudioSource:
         audio = self._read(min(self.frames, math.ceil(wanted * self.rate / rate) + margin))
         if not np.isfinite(audio).all():
             raise RequestError(f"{self.name} holds samples that are not numbers (NaN or infinity)")
+        if self.channels == 1:
+            audio = np.repeat(audio, channels, axis=1)
+        elif self.channels != channels:
+            audio, gain = downmix(audio, channels, self._format)
+            quieter = f", {-20 * math.log10(gain):.1f} dB quieter so that none clips" if gain < 1 else ""
+            notes.append(f"{self.name} has {self.channels} channels; they are mixed to {channels}{quieter}")
         if np.abs(audio).max(initial=0.0) < _SILENCE:
             notes.append(f"{self.name} is silent where it is used")
         if rate != self.rate:
             import soxr
 
             audio = soxr.resample(audio, self.rate, rate, quality="VHQ")
-        if self.channels > channels:
-            notes.append(f"{self.name} has {self.channels} channels; the first {channels} are used")
-        elif self.channels == 1:
-            audio = np.repeat(audio, channels, axis=1)
         fitted = np.zeros((channels, samples), np.float32)
         used = min(wanted, len(audio))
-        fitted[:, :used] = audio[:used, :channels].T
+        fitted[:, :used] = audio[:used].T
         return fitted

@@ -205,7 +205,7 @@ def test_any_rate_and_number_of_channels(
     code, _, err = run_cli("generate", "x", "-m", "demo", "--init-audio", recording, "-o", out, "--inpaint", "0.5:0.6")
     assert code == 0, err
     assert soundfile.info(out).frames == RATE
-    assert ("first 2 are used" in err) is (channels > 2)
+    assert ("they are mixed to 2" in err) is (channels > 2)
 
 
 def test_resampling_keeps_pitch_and_mono_becomes_both_channels() -> None:
@@ -215,6 +215,52 @@ def test_resampling_keeps_pitch_and_mono_becomes_both_channels() -> None:
     assert loaded.shape == (2, RATE)
     assert np.array_equal(loaded[0], loaded[1])
     assert np.abs(loaded[0, 2000:-2000] - expected[2000:-2000]).max() < 1e-4
+
+
+_CHANNELS = {
+    3: ("L", "R", "C"),
+    4: ("L", "R", "Ls", "Rs"),
+    5: ("L", "R", "C", "Ls", "Rs"),
+    6: ("L", "R", "C", "LFE", "Ls", "Rs"),
+    7: ("L", "R", "C", "LFE", "Cs", "Ls", "Rs"),
+    8: ("L", "R", "C", "LFE", "Lb", "Rb", "Ls", "Rs"),
+}
+_IN_LEFT_AND_RIGHT = {"L": (1, 0), "R": (0, 1), "C": (0.707, 0.707), "LFE": (0, 0), "Cs": (0.5, 0.5)}
+_IN_LEFT_AND_RIGHT |= {"Ls": (0.707, 0), "Lb": (0.707, 0), "Rs": (0, 0.707), "Rb": (0, 0.707)}
+
+
+@pytest.mark.parametrize("count", _CHANNELS)
+def test_surround_is_mixed_to_stereo(count: int) -> None:
+    for place, name in enumerate(_CHANNELS[count]):
+        audio = np.zeros((count, 100), np.float32)
+        audio[place] = 0.5
+        notes: list[str] = []
+        mixed = AudioSource.from_array(audio, RATE, "film").load(100, RATE, 2, notes)
+        assert mixed[:, 50] == pytest.approx(np.multiply(0.5, _IN_LEFT_AND_RIGHT[name]), abs=1e-4), name
+        silent = ["film is silent where it is used"] if name == "LFE" else []
+        assert notes == [f"film has {count} channels; they are mixed to 2", *silent]
+
+
+def test_the_centre_of_an_ogg_file_is_its_second_channel(tmp_path: Path) -> None:
+    audio = np.zeros((RATE, 6))
+    audio[:, 1] = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
+    soundfile.write(tmp_path / "film.ogg", audio, RATE)
+    left, right = AudioSource.from_file(tmp_path / "film.ogg").load(RATE, RATE, 2, [])
+    assert left.std() == pytest.approx(0.25, rel=0.05)
+    assert right.std() == pytest.approx(0.25, rel=0.05)
+
+
+def test_a_mix_is_turned_down_only_where_it_would_clip() -> None:
+    notes: list[str] = []
+    loud = AudioSource.from_array(np.ones((6, 100), np.float32), RATE, "film").load(100, RATE, 2, notes)
+    assert np.abs(loud).max() == pytest.approx(1.0)
+    assert notes == ["film has 6 channels; they are mixed to 2, 7.7 dB quieter so that none clips"]
+
+
+def test_other_numbers_of_channels_are_mixed_equally_and_one_is_the_mean() -> None:
+    audio = np.stack([np.full(100, level, np.float32) for level in np.arange(10) / 10])
+    assert AudioSource.from_array(audio, RATE).load(100, RATE, 2, [])[:, 50] == pytest.approx([0.45, 0.45])
+    assert AudioSource.from_array(audio[4:6], RATE).load(100, RATE, 1, [])[:, 50] == pytest.approx([0.45])
 
 
 def test_only_the_part_that_is_needed_is_read(write_audio: WriteAudio, monkeypatch: pytest.MonkeyPatch) -> None:
