@@ -174,6 +174,50 @@ def test_continuation_keeps_the_recording_and_adds_exactly_what_was_asked(
     assert made.seconds == pytest.approx(3.0 + extend + prepend, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("recording", "files"),
+    [
+        ("song.wav", ("-o", "song.wav")),
+        ("song.wav", ("-o", "./folder/../song.wav")),
+        ("song.wav", ("-o", "link.wav")),
+        ("song.npy", ("-o", "new.wav", "--save-latents", "song.npy")),
+        ("new.wav.json", ("-o", "new.wav", "--sidecar")),
+    ],
+)
+def test_the_recording_is_never_replaced(
+    run_cli: RunCli, write_audio: WriteAudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    recording: str, files: tuple[str, ...],
+) -> None:  # fmt: skip
+    path = write_audio(0.5).rename(tmp_path / recording)
+    before = path.read_bytes()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.wav").symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    # A model that is not there: the files are looked at before.
+    code, _, err = run_cli("generate", "x", "-m", "absent", "--init-audio", recording, *files)
+    assert (code, "is the recording that is edited" in err) == (2, True)
+    assert path.read_bytes() == before
+
+
+def test_the_recording_is_not_replaced_by_one_of_several_clips(
+    run_cli: RunCli, write_audio: WriteAudio, tmp_path: Path
+) -> None:
+    path = write_audio(0.5, name="song-8.wav")
+    before, prompts = path.read_bytes(), tmp_path / "list.jsonl"
+    arguments = ("generate", "x", "-m", "demo", "--init-audio", path, "--seed", "7", "--count", "2")
+    code, _, err = run_cli(*arguments, "-o", tmp_path / "song.wav")
+    assert (code, "song-8.wav is the recording" in " ".join(err.split())) == (2, True)
+    assert (tmp_path / "song-7.wav").is_file()
+    clip = path.rename(tmp_path / "0001-x.wav")
+    prompts.write_text('{"prompt": "x", "init_audio": "0001-x.wav"}')
+    code, out, _ = run_cli("generate", "--prompts", prompts, "-m", "demo", "-o", tmp_path)
+    assert (code, "is the recording that is edited" in out) == (1, True)
+    assert clip.read_bytes() == before
+    # Its own name is free for clips that are called after their seeds.
+    clip.rename(path)
+    assert run_cli(*arguments, "-o", path)[0] == 0
+
+
 def test_a_file_can_be_continued_again_and_again(run_cli: RunCli, write_audio: WriteAudio, tmp_path: Path) -> None:
     path = write_audio(0.7)
     first = soundfile.read(path, dtype="int32")[0]

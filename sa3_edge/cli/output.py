@@ -68,14 +68,23 @@ class FileOptions:
         depths = FORMATS[usual.format].subtypes
         return encoding_for(name, self.usual_bits if self.bits is None and self.usual_bits in depths else self.bits)
 
-    def check(self, prompt: str, shape: RequestOptions) -> Encoding:
+    def check(self, prompt: str, shape: RequestOptions, count: int = 1) -> Encoding:
         """The audio's encoding. Raises RequestError if the files of this request cannot be made.
 
-        Asked before any work.
+        Asked before any work; of several clips once more for each one's files, whose names have its seed.
         """
         encoding = self._check_names()
+        if count == 1 and shape.init_audio is not None:
+            self._spare(shape.init_audio)
         check_comment(encoding, len(json.dumps([prompt, asdict(shape)], default=str)) + _RECORD_ROOM)
         return encoding
+
+    def _spare(self, recording: Path) -> None:
+        """Raise RequestError if one of the files would replace the recording."""
+        sidecar = self.audio.with_name(f"{self.audio.name}.json") if self.audio and self.sidecar else None
+        for path in (self.audio, self.latents, sidecar):
+            if path is not None and path.exists() and recording.exists() and path.samefile(recording):
+                raise RequestError(f"{path} is the recording that is edited and would be lost; name another file")
 
     def _check_names(self) -> Encoding:
         if self.latents is not None:
