@@ -4,7 +4,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +93,11 @@ def check_comment(encoding: Encoding, size: int) -> None:
 
 def check_destination(path: Path) -> None:
     """Raise RequestError if a file cannot be made at `path`; asked before work that would be lost."""
-    if path.is_dir():
-        raise RequestError(f"{path} is a directory; name a file")
+    try:
+        if path.is_dir():
+            raise RequestError(f"{path} is a directory; name a file")
+    except OSError as error:
+        raise RequestError(f"{path} cannot be written: {error.strerror or error}") from None
     if not path.parent.is_dir():
         raise RequestError(f"the directory {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK):
@@ -105,10 +108,12 @@ def check_destination(path: Path) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name when the block ends well, and is removed otherwise."""
     check_destination(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        # A name of its own: one made from the file's could be too long where the file's is not.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".sa3-edge-")
+        temporary = Path(name)
+        os.close(handle)
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
@@ -117,23 +122,24 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise Sa3Error(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_audio(path: Path, audio: Array, sample_rate: int, encoding: Encoding, tags: Tags) -> int:
-    """Write audio (channels, N) to `path`. Returns how many samples were beyond full scale and are clipped."""
+    """Write audio (channels, N) to `path`. Returns how many samples were beyond full scale and are clipped.
+
+    Raises Sa3Error if it cannot be written.
+    """
     with whole_file(path) as temporary:
-        return _write(temporary, audio, sample_rate, encoding, tags, str(path))
+        # Not by libsndfile: it does not say why it could not write, nor always that it could not.
+        data, clipped = encode_audio(audio, sample_rate, encoding, tags)
+        temporary.write_bytes(data)
+    return clipped
 
 
 def encode_audio(audio: Array, sample_rate: int, encoding: Encoding, tags: Tags) -> tuple[bytes, int]:
-    """As `write_audio`, to bytes."""
-    buffer = io.BytesIO()
-    clipped = _write(buffer, audio, sample_rate, encoding, tags, "the audio")
-    return buffer.getvalue(), clipped
-
-
-def _write(target: Path | io.BytesIO, audio: Array, sample_rate: int, encoding: Encoding, tags: Tags, name: str) -> int:
+    """As `write_audio`, to bytes. Raises RequestError if the tags do not fit."""
     import soundfile
 
     check_comment(encoding, len(tags.comment))
@@ -144,9 +150,10 @@ def _write(target: Path | io.BytesIO, audio: Array, sample_rate: int, encoding: 
 
         audio, sample_rate = soxr.resample(audio.T, sample_rate, _OPUS_RATE, quality="VHQ").T, _OPUS_RATE
     samples, clipped = _quantize(audio, encoding.bits)
+    buffer = io.BytesIO()
     try:
         with soundfile.SoundFile(
-            target, "w", sample_rate, audio.shape[0], subtype=subtype, format=kind.container
+            buffer, "w", sample_rate, audio.shape[0], subtype=subtype, format=kind.container
         ) as file:
             if kind.container != "WAV":
                 if tags.title:  # libsndfile refuses an empty one
@@ -154,12 +161,11 @@ def _write(target: Path | io.BytesIO, audio: Array, sample_rate: int, encoding: 
                 file.software, file.comment = tags.software, tags.comment
             for start in range(0, len(samples), _BLOCK):
                 file.write(samples[start : start + _BLOCK])
-        if kind.container == "WAV":
-            with nullcontext(target) if isinstance(target, io.BytesIO) else target.open("r+b") as whole:
-                append_info(whole, {"INAM": tags.title, "ISFT": tags.software, "ICMT": tags.comment})
     except soundfile.SoundFileError as error:
-        raise Sa3Error(f"{name} cannot be written: {error}") from error
-    return clipped
+        raise Sa3Error(f"the audio cannot be encoded: {error}") from error
+    if kind.container == "WAV":
+        append_info(buffer, {"INAM": tags.title, "ISFT": tags.software, "ICMT": tags.comment})
+    return buffer.getvalue(), clipped
 
 
 def _quantize(audio: Array, bits: str) -> tuple[NDArray[np.int32] | Array, int]:

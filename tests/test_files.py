@@ -81,18 +81,45 @@ def test_clipped_samples_are_counted(tmp_path: Path) -> None:
     assert write_audio(tmp_path / "f.wav", audio, RATE, Encoding("wav", "float"), TAGS) == 0
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.wav"
-    path.write_bytes(b"old")
+@pytest.mark.parametrize("full_at", ["a.wav", "a.npy"])
+def test_a_full_disk_is_said_and_leaves_the_old_file(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+) -> None:
+    old, wanted = tmp_path / full_at, tmp_path / "wanted.wav"
+    old.write_bytes(b"old")
+    output = {"a.wav": ("-o", old), "a.npy": ("-o", wanted, "--save-latents", old)}[full_at]
+    real = Path.write_bytes
 
-    def full(self: Any, data: Any) -> None:
+    def full(self: Path, data: Any) -> int:
+        if data.startswith(b"RIFF") is (full_at == "a.npy"):
+            return real(self, data)
+        real(self, data[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(soundfile.SoundFile, "write", full)
-    with pytest.raises(Sa3Error, match="No space left on device"):
-        write_audio(path, _noise(), RATE, Encoding("wav", "24"), TAGS)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2", *output)
+    assert (code, " ".join(err.split()).endswith(f"{full_at} cannot be written: No space left on device")) == (1, True)
+    assert old.read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} - {"wanted.wav"} == {full_at}
+
+
+def test_a_temporary_file_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**options: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    with pytest.raises(Sa3Error, match=r"a\.wav cannot be written: No space left on device"):
+        write_audio(tmp_path / "a.wav", _noise(), RATE, Encoding("wav", "24"), TAGS)
+
+
+def test_any_name_that_the_file_system_takes_is_fine(run_cli: RunCli, tmp_path: Path) -> None:
+    longest = tmp_path / f"{'n' * 251}.wav"
+    assert run_cli("generate", "x", "-m", "demo", "-s", "0.2", "-o", longest)[0] == 0
+    assert list(tmp_path.iterdir()) == [longest]
+    # A model that is not there: names are looked at before.
+    for arguments in (("-o", tmp_path / f"{'n' * 252}.wav"), ("-o", longest, "--sidecar")):
+        code, _, err = run_cli("generate", "x", "-m", "absent", *arguments)
+        assert (code, "cannot be written: File name too long" in " ".join(err.split())) == (2, True)
 
 
 @pytest.mark.parametrize(

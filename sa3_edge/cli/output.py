@@ -1,5 +1,6 @@
 """Where clips go, what they are called, what is written into them and what is said of them."""
 
+import io
 import itertools
 import json
 import re
@@ -81,8 +82,7 @@ class FileOptions:
 
     def _spare(self, recording: Path) -> None:
         """Raise RequestError if one of the files would replace the recording."""
-        sidecar = self.audio.with_name(f"{self.audio.name}.json") if self.audio and self.sidecar else None
-        for path in (self.audio, self.latents, sidecar):
+        for path in (self.audio, self.latents, _sidecar_of(self.audio) if self.audio and self.sidecar else None):
             if path is not None and path.exists() and recording.exists() and path.samefile(recording):
                 raise RequestError(f"{path} is the recording that is edited and would be lost; name another file")
 
@@ -101,6 +101,8 @@ class FileOptions:
             raise RequestError(f"the output {self.audio} has no suffix; choose {', '.join(FORMATS)}, as in a.wav")
         encoding = self.encoding(self.audio.suffix)
         check_destination(self.audio)
+        if self.sidecar:
+            check_destination(_sidecar_of(self.audio))
         return encoding
 
     def for_seed(self, seed: int) -> "FileOptions":
@@ -126,6 +128,10 @@ def slug(prompt: str) -> str:
     """A prompt as part of a file's name."""
     words = re.findall(r"\w+", prompt.lower())
     return "-".join(words)[:_LONGEST_STEM].strip("-") or "untitled"
+
+
+def _sidecar_of(audio: Path) -> Path:
+    return audio.with_name(f"{audio.name}.json")
 
 
 def _with_seed(path: Path, seed: int) -> Path:
@@ -195,11 +201,13 @@ def write(
     if clipped:
         notes.append(f"{clipped} samples were louder than full scale and are clipped")
     if files.latents is not None:
-        with whole_file(files.latents) as temporary, temporary.open("wb") as file:
-            np.save(file, made.latents)
+        latents = io.BytesIO()  # np.save says nothing of the reason if it cannot write a file
+        np.save(latents, made.latents)
+        with whole_file(files.latents) as temporary:
+            temporary.write_bytes(latents.getvalue())
     written = Written(audio, files.latents, notes, record)
     if files.sidecar:
-        with whole_file(audio.with_name(f"{audio.name}.json")) as temporary:
+        with whole_file(_sidecar_of(audio)) as temporary:
             temporary.write_text(json_text(result(made, written)), encoding="utf-8")
     return written
 
