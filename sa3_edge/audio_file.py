@@ -18,6 +18,12 @@ Array = NDArray[np.float32]
 _BLOCK = 1 << 16  # libsndfile's Vorbis encoder overflows its stack on one long write
 _OPUS_RATE = 48_000  # the only one near 44 100 Hz that Opus has
 
+_FORMAT_NOT_RECOGNISED = 1  # libsndfile's code
+_UNKNOWN_FORMAT = (
+    "its format is unknown (wav, flac, ogg, opus, mp3, aiff, caf and others are known, AAC as in .m4a is not); "
+    "convert it to wav or flac"
+)
+
 
 @dataclass(frozen=True)
 class Format:
@@ -78,6 +84,20 @@ def stored_bits(path: Path) -> str | None:
     subtype = soundfile.info(path).subtype
     depths = (depth for kind in FORMATS.values() for depth, name in kind.subtypes.items() if depth and name == subtype)
     return next(depths, None)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise RequestError, with what to do, where the block finds that soundfile cannot read `path`."""
+    import soundfile
+
+    if path.suffix.lower() == ".raw":  # samples without a header, of which soundfile would ask us all
+        raise RequestError(f"{path} cannot be read as audio: {_UNKNOWN_FORMAT}")
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        reason = _UNKNOWN_FORMAT if error.code == _FORMAT_NOT_RECOGNISED else error.error_string
+        raise RequestError(f"{path} cannot be read as audio: {reason}") from None
 
 
 def check_comment(encoding: Encoding, size: int) -> None:

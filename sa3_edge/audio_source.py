@@ -1,30 +1,20 @@
-"""Recordings to edit: any file, rate and number of channels, read as far as needed."""
+"""Recordings to edit: any file that libsndfile reads, any rate and number of channels, read as far as needed."""
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.audio_file import readable
 from sa3_edge.audio_stream import decode_blocks, states_length
 from sa3_edge.downmix import downmix
 from sa3_edge.errors import RequestError
 
 Array = NDArray[np.float32]
 _SILENCE = 1e-5  # -100 dBFS: below the noise of a 16-bit recording
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    import soundfile
-
-    try:
-        yield
-    except soundfile.SoundFileError as error:
-        raise RequestError(f"{path} cannot be read as audio: {error}") from None
 
 
 def _first(frames: int, blocks: Iterable[Array]) -> Array:
@@ -67,21 +57,21 @@ class AudioSource:
         path = Path(path)
         if not path.is_file():
             raise RequestError(f"the audio file {path} does not exist")
-        with _readable(path):
+        with readable(path):
             info = soundfile.info(path)
 
         def read(frames: int) -> Array:
-            with _readable(path):
+            with readable(path):
                 audio: Array = soundfile.read(path, frames=frames, dtype="float32", always_2d=True)[0]
             if len(audio) < frames:
                 raise RequestError(f"{path} is damaged: it ends after {len(audio)} of {info.frames} frames")
             return audio
 
         def read_stream(frames: int) -> Array:
-            with _readable(path):
+            with readable(path):
                 return _first(frames, decode_blocks(path, info.format))
 
-        with _readable(path):
+        with readable(path):
             if states_length(path, info):
                 return cls(str(path), info.samplerate, info.channels, info.frames, read, info.format)
             frames = sum(len(block) for block in decode_blocks(path, info.format))

@@ -22,6 +22,7 @@ from sa3_edge import (
     Variation,
 )
 from sa3_edge.editing import seconds_of
+from sa3_edge.provenance import read_record
 from sa3_edge.sampling import schedule
 from tests.conftest import Golden, RunCli, relative_error
 
@@ -118,18 +119,29 @@ def test_a_low_noise_level_stays_near_the_recording(pipeline: Pipeline, source: 
     assert relative_error(made(0.02), init) < 0.5 < 2 < relative_error(made(0.9), init)
 
 
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+@pytest.mark.parametrize(
+    ("subtype", "channels", "written"),
+    [
+        ("PCM_16", 2, ("out.wav",)),
+        ("PCM_24", 2, ("out.wav",)),
+        ("PCM_16", 1, ("out.flac", "--bits", "16")),
+        ("PCM_24", 1, ("out.wav", "--bits", "float")),
+        ("PCM_24", 2, ("out.flac",)),
+    ],
+)
 def test_kept_audio_is_the_source_bit_for_bit(
-    run_cli: RunCli, write_audio: WriteAudio, tmp_path: Path, subtype: str
-) -> None:
-    recording, out = write_audio(2.0, subtype=subtype), tmp_path / "out.wav"
+    run_cli: RunCli, write_audio: WriteAudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    subtype: str, channels: int, written: tuple[str, ...],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    recording, out = write_audio(2.0, subtype=subtype, channels=channels), Path(written[0])
     code, _, err = run_cli(
-        "generate", "fill", "--model", "demo", "--seed", 1, "--init-audio", recording, "-o", out,
+        "generate", "fill", "--model", "demo", "--seed", 1, "--init-audio", recording, "-o", *written,
         "--inpaint", "0.5:0.9", "--inpaint", "1.7:",
     )  # fmt: skip
     assert code == 0, err
-    before, after = (soundfile.read(path, dtype="int32")[0] for path in (recording, out))
-    assert before.shape == after.shape
+    before, after = (soundfile.read(path, dtype="float64", always_2d=True)[0] for path in (recording, out))
+    assert after.shape == (len(before), 2)
     same = np.all(before == after, axis=1)
     expected = np.ones(len(before), bool)
     for start, end in ((0.5, 0.9), (1.7, 2.0)):
@@ -329,6 +341,11 @@ def test_files_that_are_no_use_are_refused(tmp_path: Path, write_audio: WriteAud
     (tmp_path / "text.wav").write_text("not audio")
     with pytest.raises(RequestError, match="cannot be read as audio"):
         AudioSource.from_file(tmp_path / "text.wav")
+    for name, content in (("song.m4a", b"\0\0\0\x20ftypM4A " + bytes(1000)), ("song.raw", bytes(1000))):
+        (tmp_path / name).write_bytes(content)
+        for read in (AudioSource.from_file, read_record):
+            with pytest.raises(RequestError, match=rf"{name} cannot be read .* convert it to wav or flac"):
+                read(tmp_path / name)
     cut = write_audio(2.0, name="cut.flac")
     cut.write_bytes(cut.read_bytes()[:100_000])
     with pytest.raises(RequestError, match=r"cut\.flac (is damaged|cannot be read)"):
