@@ -12,25 +12,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.errors import RequestError, Sa3Error
+from sa3_edge.wav_info import append_info
 
 Array = NDArray[np.float32]
 _BLOCK = 1 << 16  # libsndfile's Vorbis encoder overflows its stack on one long write
 _OPUS_RATE = 48_000  # the only one near 44 100 Hz that Opus has
 
+_FORMAT_NOT_RECOGNISED = 1  # libsndfile's code
+_UNKNOWN_FORMAT = (
+    "its format is unknown (wav, flac, ogg, opus, mp3, aiff, caf and others are known, AAC as in .m4a is not); "
+    "convert it to wav or flac"
+)
+
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: libsndfile's container, and its subtype by bit depth ("" where there is none)."""
+    """A file format: libsndfile's container, and its subtype by bit depth ("" where there is none).
+
+    longest_comment: bytes that the comment tag takes, None for any number
+    """
 
     container: str
     subtypes: dict[str, str]
+    longest_comment: int | None = None
 
 
 FORMATS = {
     "wav": Format("WAV", {"24": "PCM_24", "16": "PCM_16", "float": "FLOAT"}),
-    "flac": Format("FLAC", {"24": "PCM_24", "16": "PCM_16"}),
+    "flac": Format("FLAC", {"24": "PCM_24", "16": "PCM_16"}, 16_000_000),
     "ogg": Format("OGG", {"": "VORBIS"}),
-    "opus": Format("OGG", {"": "OPUS"}),
+    "opus": Format("OGG", {"": "OPUS"}, 51_000),
     "mp3": Format("MP3", {"": "MPEG_LAYER_III"}),
 }
 
@@ -75,10 +86,38 @@ def stored_bits(path: Path) -> str | None:
     return next(depths, None)
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise RequestError, with what to do, where the block finds that soundfile cannot read `path`."""
+    import soundfile
+
+    if path.suffix.lower() == ".raw":  # samples without a header, of which soundfile would ask us all
+        raise RequestError(f"{path} cannot be read as audio: {_UNKNOWN_FORMAT}")
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        reason = _UNKNOWN_FORMAT if error.code == _FORMAT_NOT_RECOGNISED else error.error_string
+        raise RequestError(f"{path} cannot be read as audio: {reason}") from None
+
+
+def check_comment(encoding: Encoding, size: int) -> None:
+    """Raise RequestError if a comment tag of `size` bytes does not fit; asked before work that would be lost."""
+    longest = FORMATS[encoding.format].longest_comment
+    if longest is not None and size > longest:
+        roomier = ", ".join(name for name, kind in FORMATS.items() if size <= (kind.longest_comment or size))
+        raise RequestError(
+            f"the request is too long for the tags of a .{encoding.format} file, about {size} bytes of at most "
+            f"{longest}; shorten the prompt or choose {roomier}"
+        )
+
+
 def check_destination(path: Path) -> None:
     """Raise RequestError if a file cannot be made at `path`; asked before work that would be lost."""
-    if path.is_dir():
-        raise RequestError(f"{path} is a directory; name a file")
+    try:
+        if path.is_dir():
+            raise RequestError(f"{path} is a directory; name a file")
+    except OSError as error:
+        raise RequestError(f"{path} cannot be written: {error.strerror or error}") from None
     if not path.parent.is_dir():
         raise RequestError(f"the directory {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK):
@@ -89,10 +128,12 @@ def check_destination(path: Path) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name when the block ends well, and is removed otherwise."""
     check_destination(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        # A name of its own: one made from the file's could be too long where the file's is not.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".sa3-edge-")
+        temporary = Path(name)
+        os.close(handle)
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
@@ -101,25 +142,27 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise Sa3Error(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_audio(path: Path, audio: Array, sample_rate: int, encoding: Encoding, tags: Tags) -> int:
-    """Write audio (channels, N) to `path`. Returns how many samples were beyond full scale and are clipped."""
+    """Write audio (channels, N) to `path`. Returns how many samples were beyond full scale and are clipped.
+
+    Raises Sa3Error if it cannot be written.
+    """
     with whole_file(path) as temporary:
-        return _write(temporary, audio, sample_rate, encoding, tags, str(path))
+        # Not by libsndfile: it does not say why it could not write, nor always that it could not.
+        data, clipped = encode_audio(audio, sample_rate, encoding, tags)
+        temporary.write_bytes(data)
+    return clipped
 
 
 def encode_audio(audio: Array, sample_rate: int, encoding: Encoding, tags: Tags) -> tuple[bytes, int]:
-    """As `write_audio`, to bytes."""
-    buffer = io.BytesIO()
-    clipped = _write(buffer, audio, sample_rate, encoding, tags, "the audio")
-    return buffer.getvalue(), clipped
-
-
-def _write(target: Path | io.BytesIO, audio: Array, sample_rate: int, encoding: Encoding, tags: Tags, name: str) -> int:
+    """As `write_audio`, to bytes. Raises RequestError if the tags do not fit."""
     import soundfile
 
+    check_comment(encoding, len(tags.comment))
     kind = FORMATS[encoding.format]
     subtype = kind.subtypes[encoding.bits]
     if subtype == "OPUS" and sample_rate != _OPUS_RATE:
@@ -127,18 +170,22 @@ def _write(target: Path | io.BytesIO, audio: Array, sample_rate: int, encoding: 
 
         audio, sample_rate = soxr.resample(audio.T, sample_rate, _OPUS_RATE, quality="VHQ").T, _OPUS_RATE
     samples, clipped = _quantize(audio, encoding.bits)
+    buffer = io.BytesIO()
     try:
         with soundfile.SoundFile(
-            target, "w", sample_rate, audio.shape[0], subtype=subtype, format=kind.container
+            buffer, "w", sample_rate, audio.shape[0], subtype=subtype, format=kind.container
         ) as file:
-            if tags.title:  # libsndfile refuses an empty one
-                file.title = tags.title
-            file.software, file.comment = tags.software, tags.comment
+            if kind.container != "WAV":
+                if tags.title:  # libsndfile refuses an empty one
+                    file.title = tags.title
+                file.software, file.comment = tags.software, tags.comment
             for start in range(0, len(samples), _BLOCK):
                 file.write(samples[start : start + _BLOCK])
     except soundfile.SoundFileError as error:
-        raise Sa3Error(f"{name} cannot be written: {error}") from error
-    return clipped
+        raise Sa3Error(f"the audio cannot be encoded: {error}") from error
+    if kind.container == "WAV":
+        append_info(buffer, {"INAM": tags.title, "ISFT": tags.software, "ICMT": tags.comment})
+    return buffer.getvalue(), clipped
 
 
 def _quantize(audio: Array, bits: str) -> tuple[NDArray[np.int32] | Array, int]:

@@ -1,28 +1,53 @@
-"""Recordings to edit: any file, rate and number of channels, read as far as needed."""
+"""Recordings to edit: any file that libsndfile reads, any rate and number of channels, read as far as needed."""
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.audio_file import readable
+from sa3_edge.audio_stream import decode_blocks, states_length
+from sa3_edge.downmix import downmix
 from sa3_edge.errors import RequestError
 
 Array = NDArray[np.float32]
 _SILENCE = 1e-5  # -100 dBFS: below the noise of a 16-bit recording
 
 
+def _first(frames: int, blocks: Iterable[Array]) -> Array:
+    """The first of some blocks (n, channels), joined: (frames, channels)."""
+    joined, missing = [], frames
+    for block in blocks:
+        joined.append(block[:missing])
+        missing -= len(joined[-1])
+        if missing == 0:
+            break
+    return np.concatenate(joined)
+
+
 class AudioSource:
     """A recording, read when it is needed and only as far as it is needed."""
 
-    def __init__(self, name: str, rate: int, channels: int, frames: int, read: Callable[[int], Array]):
-        """`read(n)` gives the first n frames, (n, channels) fp32. Raises RequestError for an empty recording."""
+    def __init__(
+        self,
+        name: str,
+        rate: int,
+        channels: int,
+        frames: int,
+        read: Callable[[int], Array],
+        format_name: str = "WAV",
+    ):
+        """`read(n)` gives the first n frames, (n, channels) fp32, in the order of libsndfile's format.
+
+        Raises RequestError for an empty recording.
+        """
         if frames == 0 or channels == 0:
             raise RequestError(f"{name} is empty: it has no audio")
         self.name, self.rate, self.channels, self.frames = name, rate, channels, frames
-        self._read = read
+        self._read, self._format = read, format_name
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "AudioSource":
@@ -32,21 +57,25 @@ class AudioSource:
         path = Path(path)
         if not path.is_file():
             raise RequestError(f"the audio file {path} does not exist")
-        try:
+        with readable(path):
             info = soundfile.info(path)
-        except soundfile.SoundFileError as error:
-            raise RequestError(f"{path} cannot be read as audio: {error}") from None
 
         def read(frames: int) -> Array:
-            try:
+            with readable(path):
                 audio: Array = soundfile.read(path, frames=frames, dtype="float32", always_2d=True)[0]
-            except soundfile.SoundFileError as error:
-                raise RequestError(f"{path} cannot be read as audio: {error}") from None
             if len(audio) < frames:
                 raise RequestError(f"{path} is damaged: it ends after {len(audio)} of {info.frames} frames")
             return audio
 
-        return cls(str(path), info.samplerate, info.channels, info.frames, read)
+        def read_stream(frames: int) -> Array:
+            with readable(path):
+                return _first(frames, decode_blocks(path, info.format))
+
+        with readable(path):
+            if states_length(path, info):
+                return cls(str(path), info.samplerate, info.channels, info.frames, read, info.format)
+            frames = sum(len(block) for block in decode_blocks(path, info.format))
+        return cls(str(path), info.samplerate, info.channels, frames, read_stream, info.format)
 
     @classmethod
     def from_array(cls, audio: Array, rate: int, name: str = "the recording") -> "AudioSource":
@@ -70,17 +99,19 @@ class AudioSource:
         audio = self._read(min(self.frames, math.ceil(wanted * self.rate / rate) + margin))
         if not np.isfinite(audio).all():
             raise RequestError(f"{self.name} holds samples that are not numbers (NaN or infinity)")
+        if self.channels == 1:
+            audio = np.repeat(audio, channels, axis=1)
+        elif self.channels != channels:
+            audio, gain = downmix(audio, channels, self._format)
+            quieter = f", {-20 * math.log10(gain):.1f} dB quieter so that none clips" if gain < 1 else ""
+            notes.append(f"{self.name} has {self.channels} channels; they are mixed to {channels}{quieter}")
         if np.abs(audio).max(initial=0.0) < _SILENCE:
             notes.append(f"{self.name} is silent where it is used")
         if rate != self.rate:
             import soxr
 
             audio = soxr.resample(audio, self.rate, rate, quality="VHQ")
-        if self.channels > channels:
-            notes.append(f"{self.name} has {self.channels} channels; the first {channels} are used")
-        elif self.channels == 1:
-            audio = np.repeat(audio, channels, axis=1)
         fitted = np.zeros((channels, samples), np.float32)
         used = min(wanted, len(audio))
-        fitted[:, :used] = audio[:used, :channels].T
+        fitted[:, :used] = audio[:used].T
         return fitted

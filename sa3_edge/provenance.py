@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
+from sa3_edge.audio_file import readable
 from sa3_edge.errors import RequestError
+from sa3_edge.wav_info import read_info
 
 _KEY = "sa3-edge"
 
@@ -45,11 +47,10 @@ def read_record(path: Path) -> Record:
 
     if not path.is_file():
         raise RequestError(f"{path} does not exist")
-    try:
-        with soundfile.SoundFile(path) as file:
-            comment: str = file.comment
-    except soundfile.SoundFileError as error:
-        raise RequestError(f"{path} cannot be read as audio: {error}") from None
+    with readable(path), soundfile.SoundFile(path) as file:
+        comment: str = file.comment
+    with path.open("rb") as raw:
+        comment = read_info(raw).get("ICMT", comment)
     try:
         return msgspec.json.decode(comment, type=dict[str, Record])[_KEY]
     except (msgspec.MsgspecError, KeyError):

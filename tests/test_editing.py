@@ -22,6 +22,7 @@ from sa3_edge import (
     Variation,
 )
 from sa3_edge.editing import seconds_of
+from sa3_edge.provenance import read_record
 from sa3_edge.sampling import schedule
 from tests.conftest import Golden, RunCli, relative_error
 
@@ -118,18 +119,29 @@ def test_a_low_noise_level_stays_near_the_recording(pipeline: Pipeline, source: 
     assert relative_error(made(0.02), init) < 0.5 < 2 < relative_error(made(0.9), init)
 
 
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+@pytest.mark.parametrize(
+    ("subtype", "channels", "written"),
+    [
+        ("PCM_16", 2, ("out.wav",)),
+        ("PCM_24", 2, ("out.wav",)),
+        ("PCM_16", 1, ("out.flac", "--bits", "16")),
+        ("PCM_24", 1, ("out.wav", "--bits", "float")),
+        ("PCM_24", 2, ("out.flac",)),
+    ],
+)
 def test_kept_audio_is_the_source_bit_for_bit(
-    run_cli: RunCli, write_audio: WriteAudio, tmp_path: Path, subtype: str
-) -> None:
-    recording, out = write_audio(2.0, subtype=subtype), tmp_path / "out.wav"
+    run_cli: RunCli, write_audio: WriteAudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    subtype: str, channels: int, written: tuple[str, ...],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    recording, out = write_audio(2.0, subtype=subtype, channels=channels), Path(written[0])
     code, _, err = run_cli(
-        "generate", "fill", "--model", "demo", "--seed", 1, "--init-audio", recording, "-o", out,
+        "generate", "fill", "--model", "demo", "--seed", 1, "--init-audio", recording, "-o", *written,
         "--inpaint", "0.5:0.9", "--inpaint", "1.7:",
     )  # fmt: skip
     assert code == 0, err
-    before, after = (soundfile.read(path, dtype="int32")[0] for path in (recording, out))
-    assert before.shape == after.shape
+    before, after = (soundfile.read(path, dtype="float64", always_2d=True)[0] for path in (recording, out))
+    assert after.shape == (len(before), 2)
     same = np.all(before == after, axis=1)
     expected = np.ones(len(before), bool)
     for start, end in ((0.5, 0.9), (1.7, 2.0)):
@@ -174,6 +186,50 @@ def test_continuation_keeps_the_recording_and_adds_exactly_what_was_asked(
     assert made.seconds == pytest.approx(3.0 + extend + prepend, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("recording", "files"),
+    [
+        ("song.wav", ("-o", "song.wav")),
+        ("song.wav", ("-o", "./folder/../song.wav")),
+        ("song.wav", ("-o", "link.wav")),
+        ("song.npy", ("-o", "new.wav", "--save-latents", "song.npy")),
+        ("new.wav.json", ("-o", "new.wav", "--sidecar")),
+    ],
+)
+def test_the_recording_is_never_replaced(
+    run_cli: RunCli, write_audio: WriteAudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    recording: str, files: tuple[str, ...],
+) -> None:  # fmt: skip
+    path = write_audio(0.5).rename(tmp_path / recording)
+    before = path.read_bytes()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.wav").symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    # A model that is not there: the files are looked at before.
+    code, _, err = run_cli("generate", "x", "-m", "absent", "--init-audio", recording, *files)
+    assert (code, "is the recording that is edited" in err) == (2, True)
+    assert path.read_bytes() == before
+
+
+def test_the_recording_is_not_replaced_by_one_of_several_clips(
+    run_cli: RunCli, write_audio: WriteAudio, tmp_path: Path
+) -> None:
+    path = write_audio(0.5, name="song-8.wav")
+    before, prompts = path.read_bytes(), tmp_path / "list.jsonl"
+    arguments = ("generate", "x", "-m", "demo", "--init-audio", path, "--seed", "7", "--count", "2")
+    code, _, err = run_cli(*arguments, "-o", tmp_path / "song.wav")
+    assert (code, "song-8.wav is the recording" in " ".join(err.split())) == (2, True)
+    assert (tmp_path / "song-7.wav").is_file()
+    clip = path.rename(tmp_path / "0001-x.wav")
+    prompts.write_text('{"prompt": "x", "init_audio": "0001-x.wav"}')
+    code, out, _ = run_cli("generate", "--prompts", prompts, "-m", "demo", "-o", tmp_path)
+    assert (code, "is the recording that is edited" in out) == (1, True)
+    assert clip.read_bytes() == before
+    # Its own name is free for clips that are called after their seeds.
+    clip.rename(path)
+    assert run_cli(*arguments, "-o", path)[0] == 0
+
+
 def test_a_file_can_be_continued_again_and_again(run_cli: RunCli, write_audio: WriteAudio, tmp_path: Path) -> None:
     path = write_audio(0.7)
     first = soundfile.read(path, dtype="int32")[0]
@@ -205,7 +261,7 @@ def test_any_rate_and_number_of_channels(
     code, _, err = run_cli("generate", "x", "-m", "demo", "--init-audio", recording, "-o", out, "--inpaint", "0.5:0.6")
     assert code == 0, err
     assert soundfile.info(out).frames == RATE
-    assert ("first 2 are used" in err) is (channels > 2)
+    assert ("they are mixed to 2" in err) is (channels > 2)
 
 
 def test_resampling_keeps_pitch_and_mono_becomes_both_channels() -> None:
@@ -215,6 +271,52 @@ def test_resampling_keeps_pitch_and_mono_becomes_both_channels() -> None:
     assert loaded.shape == (2, RATE)
     assert np.array_equal(loaded[0], loaded[1])
     assert np.abs(loaded[0, 2000:-2000] - expected[2000:-2000]).max() < 1e-4
+
+
+_CHANNELS = {
+    3: ("L", "R", "C"),
+    4: ("L", "R", "Ls", "Rs"),
+    5: ("L", "R", "C", "Ls", "Rs"),
+    6: ("L", "R", "C", "LFE", "Ls", "Rs"),
+    7: ("L", "R", "C", "LFE", "Cs", "Ls", "Rs"),
+    8: ("L", "R", "C", "LFE", "Lb", "Rb", "Ls", "Rs"),
+}
+_IN_LEFT_AND_RIGHT = {"L": (1, 0), "R": (0, 1), "C": (0.707, 0.707), "LFE": (0, 0), "Cs": (0.5, 0.5)}
+_IN_LEFT_AND_RIGHT |= {"Ls": (0.707, 0), "Lb": (0.707, 0), "Rs": (0, 0.707), "Rb": (0, 0.707)}
+
+
+@pytest.mark.parametrize("count", _CHANNELS)
+def test_surround_is_mixed_to_stereo(count: int) -> None:
+    for place, name in enumerate(_CHANNELS[count]):
+        audio = np.zeros((count, 100), np.float32)
+        audio[place] = 0.5
+        notes: list[str] = []
+        mixed = AudioSource.from_array(audio, RATE, "film").load(100, RATE, 2, notes)
+        assert mixed[:, 50] == pytest.approx(np.multiply(0.5, _IN_LEFT_AND_RIGHT[name]), abs=1e-4), name
+        silent = ["film is silent where it is used"] if name == "LFE" else []
+        assert notes == [f"film has {count} channels; they are mixed to 2", *silent]
+
+
+def test_the_centre_of_an_ogg_file_is_its_second_channel(tmp_path: Path) -> None:
+    audio = np.zeros((RATE, 6))
+    audio[:, 1] = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
+    soundfile.write(tmp_path / "film.ogg", audio, RATE)
+    left, right = AudioSource.from_file(tmp_path / "film.ogg").load(RATE, RATE, 2, [])
+    assert left.std() == pytest.approx(0.25, rel=0.05)
+    assert right.std() == pytest.approx(0.25, rel=0.05)
+
+
+def test_a_mix_is_turned_down_only_where_it_would_clip() -> None:
+    notes: list[str] = []
+    loud = AudioSource.from_array(np.ones((6, 100), np.float32), RATE, "film").load(100, RATE, 2, notes)
+    assert np.abs(loud).max() == pytest.approx(1.0)
+    assert notes == ["film has 6 channels; they are mixed to 2, 7.7 dB quieter so that none clips"]
+
+
+def test_other_numbers_of_channels_are_mixed_equally_and_one_is_the_mean() -> None:
+    audio = np.stack([np.full(100, level, np.float32) for level in np.arange(10) / 10])
+    assert AudioSource.from_array(audio, RATE).load(100, RATE, 2, [])[:, 50] == pytest.approx([0.45, 0.45])
+    assert AudioSource.from_array(audio[4:6], RATE).load(100, RATE, 1, [])[:, 50] == pytest.approx([0.45])
 
 
 def test_only_the_part_that_is_needed_is_read(write_audio: WriteAudio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +341,11 @@ def test_files_that_are_no_use_are_refused(tmp_path: Path, write_audio: WriteAud
     (tmp_path / "text.wav").write_text("not audio")
     with pytest.raises(RequestError, match="cannot be read as audio"):
         AudioSource.from_file(tmp_path / "text.wav")
+    for name, content in (("song.m4a", b"\0\0\0\x20ftypM4A " + bytes(1000)), ("song.raw", bytes(1000))):
+        (tmp_path / name).write_bytes(content)
+        for read in (AudioSource.from_file, read_record):
+            with pytest.raises(RequestError, match=rf"{name} cannot be read .* convert it to wav or flac"):
+                read(tmp_path / name)
     cut = write_audio(2.0, name="cut.flac")
     cut.write_bytes(cut.read_bytes()[:100_000])
     with pytest.raises(RequestError, match=r"cut\.flac (is damaged|cannot be read)"):
@@ -251,6 +358,61 @@ def test_files_that_are_no_use_are_refused(tmp_path: Path, write_audio: WriteAud
     notes: list[str] = []
     AudioSource.from_array(np.zeros((2, 100), np.float32), RATE, "quiet").load(100, RATE, 2, notes)
     assert notes == ["quiet is silent where it is used"]
+
+
+def _without_total(path: Path) -> None:
+    """Zero the count of samples in a FLAC file's STREAMINFO, as encoders that write to a pipe leave it."""
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+
+
+def test_a_flac_file_that_does_not_say_its_length_is_whole(write_audio: WriteAudio) -> None:
+    path = write_audio(3.0, name="a.flac", subtype="PCM_16")
+    samples = soundfile.read(path, dtype="float32")[0].T
+    _without_total(path)
+    source = AudioSource.from_file(path)
+    assert source.frames == 3 * RATE
+    assert np.array_equal(source.load(3 * RATE, RATE, 2, []), samples)
+    assert np.array_equal(source.load(RATE, RATE, 2, []), samples[:, :RATE])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(RequestError, match="cannot be read as audio"):
+        AudioSource.from_file(path)
+
+
+def _write_mp3(path: Path, loud_first: bool) -> tuple[bytes, int]:
+    """A VBR MP3 of noise and near silence, 3 s -> its bytes and the size of its Xing frame."""
+    audio = np.random.default_rng(1).uniform(-0.5, 0.5, (3 * RATE, 2))
+    audio[slice(RATE, None) if loud_first else slice(2 * RATE)] *= 1e-3
+    soundfile.write(path, audio, RATE, bitrate_mode="VARIABLE", compression_level=0.5)
+    data = path.read_bytes()
+    rates = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+    return data, 144_000 * rates[data[2] >> 4] // RATE + (data[2] >> 1 & 1)
+
+
+@pytest.mark.parametrize("loud_first", [True, False])
+def test_an_mp3_file_without_a_xing_header_is_whole(tmp_path: Path, loud_first: bool) -> None:
+    path, plain = tmp_path / "a.mp3", tmp_path / "plain.mp3"
+    data, header = _write_mp3(path, loud_first)
+    tag = b"ID3\3\0\0\0\0\1\0" + bytes(128)
+    plain.write_bytes(tag + data[header:])
+    source = AudioSource.from_file(plain)
+    assert 3 * RATE <= source.frames <= 3 * RATE + 2 * 1152  # with the silence that a Xing header would cut off
+    loaded = source.load(source.frames, RATE, 2, [])
+    assert np.abs(loaded[:, (0 if loud_first else 2 * RATE) :][:, :RATE]).mean() > 0.1
+    # The end of a stream may be within a frame.
+    plain.write_bytes(data[header:-100])
+    ended = AudioSource.from_file(plain)
+    assert 0 <= source.frames - ended.frames <= 2 * 1152
+    assert np.array_equal(ended.load(RATE, RATE, 2, []), loaded[:, :RATE])
+    # With the header, an end that comes early is damage.
+    for head in (b"", tag):
+        path.write_bytes(head + data)
+        assert AudioSource.from_file(path).frames == 3 * RATE
+        path.write_bytes(head + data[: len(data) // 2])
+        with pytest.raises(RequestError, match="is damaged"):
+            AudioSource.from_file(path).load(3 * RATE, RATE, 2, [])
 
 
 def test_a_recording_of_another_length_than_the_clip_is_said(pipeline: Pipeline, source: AudioSource) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import wave
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -80,18 +81,45 @@ def test_clipped_samples_are_counted(tmp_path: Path) -> None:
     assert write_audio(tmp_path / "f.wav", audio, RATE, Encoding("wav", "float"), TAGS) == 0
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.wav"
-    path.write_bytes(b"old")
+@pytest.mark.parametrize("full_at", ["a.wav", "a.npy"])
+def test_a_full_disk_is_said_and_leaves_the_old_file(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+) -> None:
+    old, wanted = tmp_path / full_at, tmp_path / "wanted.wav"
+    old.write_bytes(b"old")
+    output = {"a.wav": ("-o", old), "a.npy": ("-o", wanted, "--save-latents", old)}[full_at]
+    real = Path.write_bytes
 
-    def full(self: Any, data: Any) -> None:
+    def full(self: Path, data: Any) -> int:
+        if data.startswith(b"RIFF") is (full_at == "a.npy"):
+            return real(self, data)
+        real(self, data[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(soundfile.SoundFile, "write", full)
-    with pytest.raises(Sa3Error, match="No space left on device"):
-        write_audio(path, _noise(), RATE, Encoding("wav", "24"), TAGS)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2", *output)
+    assert (code, " ".join(err.split()).endswith(f"{full_at} cannot be written: No space left on device")) == (1, True)
+    assert old.read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} - {"wanted.wav"} == {full_at}
+
+
+def test_a_temporary_file_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**options: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    with pytest.raises(Sa3Error, match=r"a\.wav cannot be written: No space left on device"):
+        write_audio(tmp_path / "a.wav", _noise(), RATE, Encoding("wav", "24"), TAGS)
+
+
+def test_any_name_that_the_file_system_takes_is_fine(run_cli: RunCli, tmp_path: Path) -> None:
+    longest = tmp_path / f"{'n' * 251}.wav"
+    assert run_cli("generate", "x", "-m", "demo", "-s", "0.2", "-o", longest)[0] == 0
+    assert list(tmp_path.iterdir()) == [longest]
+    # A model that is not there: names are looked at before.
+    for arguments in (("-o", tmp_path / f"{'n' * 252}.wav"), ("-o", longest, "--sidecar")):
+        code, _, err = run_cli("generate", "x", "-m", "absent", *arguments)
+        assert (code, "cannot be written: File name too long" in " ".join(err.split())) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +216,67 @@ def test_the_request_survives_in_the_tags(run_cli: RunCli, tmp_path: Path, forma
     assert json.loads(run_cli("info", path, "--json")[1])["options"]["seed"] == 3
 
 
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_a_long_request_survives_in_the_tags(run_cli: RunCli, tmp_path: Path, format_name: str) -> None:
+    prompt = "lofi piano, " * 1700
+    first, again = (tmp_path / f"{name}.{format_name}" for name in ("first", "again"))
+    assert run_cli("generate", prompt, "-m", "demo", "-s", "0.2", "--seed", "3", "-o", first)[0] == 0
+    assert read_record(first).prompt == prompt
+    with soundfile.SoundFile(first) as file:
+        assert file.title.startswith(f"{prompt[:97]}... (")
+    code, out, _ = run_cli("info", first)
+    assert (code, prompt in out) == (0, True)
+    assert run_cli("regenerate", first, "-o", again)[0] == 0
+    assert read_record(again) == read_record(first)
+    samples, same = (soundfile.read(path, dtype="int32")[0] for path in (first, again))
+    assert np.array_equal(samples, same)
+
+
+@pytest.mark.parametrize("bits", ["16", "24"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_other_readers_find_audio_and_tags_in_a_wav_file(tmp_path: Path, bits: str, channels: int) -> None:
+    path, audio = tmp_path / "a.wav", _noise()[:channels, :10001]  # 24 bits: an odd number of bytes
+    write_audio(path, audio, RATE, Encoding("wav", bits), Tags("naïve", "sa3-edge", "x" * 20_000))
+    with wave.open(str(path)) as file:
+        assert (file.getnframes(), file.getnchannels(), file.getsampwidth()) == (10001, channels, int(bits) // 8)
+    assert soundfile.info(path).frames == 10001
+    with soundfile.SoundFile(path) as file:
+        assert (file.title, file.software) == ("naïve", "sa3-edge")
+    riff_size = int.from_bytes(path.read_bytes()[4:8], "little")
+    assert riff_size == path.stat().st_size - 8
+    assert riff_size % 2 == 0
+
+
+def test_a_short_comment_in_a_wav_file_is_where_libsndfile_looks(tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.wav", _noise(), RATE, Encoding("wav", "24"), Tags("", "sa3-edge", "{}"))
+    with soundfile.SoundFile(tmp_path / "a.wav") as file:
+        assert (file.title, file.comment) == ("", "{}")
+
+
+def test_a_record_that_libsndfile_wrote_is_read(run_cli: RunCli, tmp_path: Path) -> None:
+    path, older = tmp_path / "a.wav", tmp_path / "older.wav"
+    assert run_cli("generate", "x", "-m", "demo", "-s", "0.2", "-o", path)[0] == 0
+    record = read_record(path)
+    with soundfile.SoundFile(older, "w", RATE, 2) as file:
+        file.comment = encode_record(record)
+        file.write(_noise().T)
+    assert read_record(older) == record
+
+
+def test_a_request_too_long_for_its_format_is_refused_before_any_work(run_cli: RunCli, tmp_path: Path) -> None:
+    prompts = tmp_path / "list.txt"
+    prompts.write_text("🎹" * 5000, encoding="utf-8")
+    said = "too long for the tags of a .opus file"
+    code, _, err = run_cli("generate", "🎹" * 5000, "-m", "absent", "-o", tmp_path / "a.opus")
+    assert (code, said in err) == (2, True)
+    code, out, _ = run_cli("generate", "--prompts", prompts, "-m", "demo", "--format", "opus", "-o", tmp_path / "clips")
+    assert (code, said in out) == (1, True)
+    with pytest.raises(RequestError, match=said):
+        write_audio(tmp_path / "a.opus", _noise(), RATE, Encoding("opus", ""), Tags("x", "x", "x" * 60_000))
+    assert run_cli("generate", "🎹" * 5000, "-m", "demo", "-s", "0.2", "-o", tmp_path / "a.ogg")[0] == 0
+    assert read_record(tmp_path / "a.ogg").prompt == "🎹" * 5000
+
+
 @pytest.mark.parametrize(("format_name", "bits"), LOSSLESS)
 def test_regenerating_gives_the_same_samples(run_cli: RunCli, tmp_path: Path, format_name: str, bits: str) -> None:
     first, again, other = (tmp_path / f"{name}.{format_name}" for name in ("first", "again", "other"))
@@ -258,13 +347,18 @@ def test_a_sidecar_says_what_the_tags_say(run_cli: RunCli, tmp_path: Path) -> No
     assert sidecar["timings"]["total"] > 0
 
 
-def test_standard_output_is_the_file(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sa3_edge", "generate", "x", "-m", "demo", "-s", "0.3", "-o", "-", "--seed", "1"]
-    done = subprocess.run([*command, "--format", "flac"], cwd=tmp_path, capture_output=True, check=True)
+@pytest.mark.parametrize("format_name", ["wav", "flac"])
+def test_standard_output_is_the_file(tmp_path: Path, format_name: str) -> None:
+    prompt = "lofi piano, " * 1700
+    command = [sys.executable, "-m", "sa3_edge", "generate", prompt, "-m", "demo", "-s", "0.3", "-o", "-"]
+    arguments = [*command, "--seed", "1", "--format", format_name]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, check=True)
     audio, rate = soundfile.read(io.BytesIO(done.stdout))
     assert (audio.shape, rate) == ((int(0.3 * RATE), 2), RATE)
     assert b"seed 1" in done.stderr
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "clip").write_bytes(done.stdout)
+    assert read_record(tmp_path / "clip").prompt == prompt
 
 
 @pytest.mark.parametrize(

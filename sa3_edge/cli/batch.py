@@ -130,6 +130,7 @@ def run(path: Path, defaults: RequestOptions, files: output.FileOptions, options
 
 
 def _make(line: _Line, files: output.FileOptions, pipeline: Pipeline, options: RunOptions) -> dict[str, object]:
+    files.check(line.prompt, line.options)
     with stage_bars(STAGES, quiet=options.json or options.quiet) as progress:
         made = pipeline.generate(build_request(line.prompt, line.options), progress)
     return output.result(made, output.write(made, pipeline, line.prompt, line.options, options.model, files))

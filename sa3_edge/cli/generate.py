@@ -55,7 +55,7 @@ def open_pipeline(options: RunOptions, *, keep_loaded: bool = False) -> Pipeline
 
 def run(prompt: str, shape: RequestOptions, count: int, files: output.FileOptions, options: RunOptions) -> None:
     """Generate, write the files, say what was made; each clip as soon as it is there."""
-    files.check()
+    files.check(prompt, shape, count)
     if files.audio == output.STDOUT and (count > 1 or options.json):
         raise RequestError("standard output takes one clip, without --json")
     player = open_player() if options.play else None

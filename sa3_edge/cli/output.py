@@ -1,6 +1,8 @@
 """Where clips go, what they are called, what is written into them and what is said of them."""
 
+import io
 import itertools
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from sa3_edge.audio_file import (
     FORMATS,
     Encoding,
     Tags,
+    check_comment,
     check_destination,
     encode_audio,
     encoding_for,
@@ -31,6 +34,8 @@ from sa3_edge.provenance import Record, encode_record
 
 STDOUT = Path("-")
 _LONGEST_STEM = 40
+_LONGEST_TITLE = 100
+_RECORD_ROOM = 4096  # bytes of a record beside prompt and options: names, versions, what JSON adds
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,24 @@ class FileOptions:
         depths = FORMATS[usual.format].subtypes
         return encoding_for(name, self.usual_bits if self.bits is None and self.usual_bits in depths else self.bits)
 
-    def check(self) -> Encoding:
-        """The audio's encoding. Raises RequestError if a file cannot be made; asked before any work."""
+    def check(self, prompt: str, shape: RequestOptions, count: int = 1) -> Encoding:
+        """The audio's encoding. Raises RequestError if the files of this request cannot be made.
+
+        Asked before any work; of several clips once more for each one's files, whose names have its seed.
+        """
+        encoding = self._check_names()
+        if count == 1 and shape.init_audio is not None:
+            self._spare(shape.init_audio)
+        check_comment(encoding, len(json.dumps([prompt, asdict(shape)], default=str)) + _RECORD_ROOM)
+        return encoding
+
+    def _spare(self, recording: Path) -> None:
+        """Raise RequestError if one of the files would replace the recording."""
+        for path in (self.audio, self.latents, _sidecar_of(self.audio) if self.audio and self.sidecar else None):
+            if path is not None and path.exists() and recording.exists() and path.samefile(recording):
+                raise RequestError(f"{path} is the recording that is edited and would be lost; name another file")
+
+    def _check_names(self) -> Encoding:
         if self.latents is not None:
             if self.latents.suffix != ".npy":
                 raise RequestError(f"the latents must be a .npy file, got {self.latents}")
@@ -80,6 +101,8 @@ class FileOptions:
             raise RequestError(f"the output {self.audio} has no suffix; choose {', '.join(FORMATS)}, as in a.wav")
         encoding = self.encoding(self.audio.suffix)
         check_destination(self.audio)
+        if self.sidecar:
+            check_destination(_sidecar_of(self.audio))
         return encoding
 
     def for_seed(self, seed: int) -> "FileOptions":
@@ -105,6 +128,10 @@ def slug(prompt: str) -> str:
     """A prompt as part of a file's name."""
     words = re.findall(r"\w+", prompt.lower())
     return "-".join(words)[:_LONGEST_STEM].strip("-") or "untitled"
+
+
+def _sidecar_of(audio: Path) -> Path:
+    return audio.with_name(f"{audio.name}.json")
 
 
 def _with_seed(path: Path, seed: int) -> Path:
@@ -156,10 +183,10 @@ def write(
     made: Generation, pipeline: Pipeline, prompt: str, shape: RequestOptions, model: str, files: FileOptions
 ) -> Written:
     """Write a clip and whatever else was asked for."""
-    encoding = files.check()
+    encoding = files.check(prompt, shape)
     notes = list(made.notes)
     record = _record(prompt, shape, model, made, pipeline)
-    title = prompt
+    title = prompt if len(prompt) <= _LONGEST_TITLE else f"{prompt[: _LONGEST_TITLE - 3]}..."
     if record.synthetic:
         title += " (random weights: noise)"
         notes.append(f"{record.model_name} is untrained (random weights): what it makes is noise")
@@ -174,11 +201,13 @@ def write(
     if clipped:
         notes.append(f"{clipped} samples were louder than full scale and are clipped")
     if files.latents is not None:
-        with whole_file(files.latents) as temporary, temporary.open("wb") as file:
-            np.save(file, made.latents)
+        latents = io.BytesIO()  # np.save says nothing of the reason if it cannot write a file
+        np.save(latents, made.latents)
+        with whole_file(files.latents) as temporary:
+            temporary.write_bytes(latents.getvalue())
     written = Written(audio, files.latents, notes, record)
     if files.sidecar:
-        with whole_file(audio.with_name(f"{audio.name}.json")) as temporary:
+        with whole_file(_sidecar_of(audio)) as temporary:
             temporary.write_text(json_text(result(made, written)), encoding="utf-8")
     return written
 
