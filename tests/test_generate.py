@@ -1,6 +1,8 @@
 """`sa3-edge generate` makes what the reference makes, and refuses what cannot be."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -198,6 +200,26 @@ def test_files_are_named_after_the_prompt_and_never_replaced(
         code, _, _ = run_cli("generate", "Lofi, piano!", "--seconds", "0.2", "--model", "demo", "--seed", "5")
         assert code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lofi-piano-5-2.wav", "lofi-piano-5.wav"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX terminals")
+def test_the_result_is_on_standard_output_while_bars_are_on_a_terminal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sa3_edge", "generate", "x", "-m", "demo", "-s", "0.2", "--seed", "1"]
+    controller, terminal = os.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    drawn = b""
+    with subprocess.Popen(
+        [*command, "-o", "x.wav"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        with contextlib.suppress(OSError):  # how Linux ends a terminal that nobody has open
+            while chunk := os.read(controller, 4096):
+                drawn += chunk
+        out, _ = process.communicate()
+    os.close(controller)
+    assert out.startswith(b"x.wav  0.20 s of audio")
+    assert b"Denoising" in drawn
+    assert b"s of audio" not in drawn
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

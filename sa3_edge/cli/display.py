@@ -53,7 +53,13 @@ def stage_bars(labels: Mapping[str, str], quiet: bool) -> Iterator[OnProgress]:
         TimeRemainingColumn(),
     )
     console = err()
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
+    with Progress(
+        *columns,
+        console=console,
+        disable=quiet or not console.is_terminal,
+        # Results go where stdout goes; above the bars, on their console, only if that is a terminal too.
+        redirect_stdout=sys.stdout.isatty(),
+    ) as bars:
         tasks: dict[str, TaskID] = {}
 
         def move(stage: str, done: int, total: int) -> None:
