@@ -129,6 +129,18 @@ def test_a_text_list_is_a_prompt_a_line(run_cli: RunCli, tmp_path: Path) -> None
     assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["lofi piano", "rain"]
 
 
+@pytest.mark.parametrize("output", [(), ("-o", "my.clips")])
+def test_a_folder_may_have_a_dot_in_its_name(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _list(tmp_path, ["rain"], "my.list.txt")
+    (tmp_path / "my.clips").mkdir()
+    code, _, err = run_cli("generate", "--prompts", "my.list.txt", "-m", "demo", "-s", "0.2", *output)
+    assert code == 0, err
+    assert Path("my.clips" if output else "my.list-clips", "0001-rain.wav").is_file()
+
+
 def test_a_line_that_fails_does_not_stop_the_others(run_cli: RunCli, tmp_path: Path) -> None:
     prompts = _list(tmp_path, [{"prompt": "a", "seconds": 500}, {"prompt": "b"}])
     code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
@@ -173,6 +185,8 @@ def test_a_wrong_list_is_refused_before_anything_is_made(
         (("--prompts", "list.txt", "--verbose"), "--verbose does not go with --prompts"),
         (("--prompts", "list.txt", "--play"), "--play does not go with --prompts"),
         (("--prompts", "list.txt", "-o", "clip.wav"), "the output is a folder"),
+        (("--prompts", "list.txt", "-o", "list.txt"), "the output is a folder"),
+        (("--prompts", "list.txt", "-o", "-"), "the output is a folder"),
     ],
 )
 def test_wrong_combinations(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_edge.audio_file import Encoding
+from sa3_edge.audio_file import FORMATS, Encoding
 from sa3_edge.bundle import sha256_of
 from sa3_edge.cli import output
 from sa3_edge.cli.display import json_text, print_json, stage_bars
@@ -105,7 +105,8 @@ def run(path: Path, defaults: RequestOptions, files: output.FileOptions, options
             raise RequestError(f"{option} does not go with --prompts")
     lines = read_list(path, defaults)
     folder = files.audio or Path(f"{path.stem}-clips")
-    if folder.suffix or folder.is_file() or folder == output.STDOUT:
+    is_audio = folder.suffix.lower().removeprefix(".") in FORMATS
+    if is_audio or folder.is_file() or folder == output.STDOUT:
         raise RequestError(f"with --prompts the output is a folder, got {folder}")
     encoding = files.encoding()
     pipeline = open_pipeline(options, keep_loaded=True)
