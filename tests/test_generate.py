@@ -69,6 +69,13 @@ def test_any_text_is_a_prompt(pipeline: Pipeline, prompt: str) -> None:
     assert bool(made.notes) == (len(prompt) > 400)  # a prompt that is cut is said
 
 
+def test_half_a_character_is_no_prompt(pipeline: Pipeline) -> None:
+    with pytest.raises(RequestError, match="not valid Unicode"):
+        pipeline.generate(GenerationRequest("\ud800", 0.5))
+    with pytest.raises(RequestError, match="not valid Unicode"):
+        pipeline.generate(GenerationRequest("x", 0.5, guidance=3, negative_prompt="\ud800"))
+
+
 def test_the_same_seed_is_the_same_music_and_another_is_not(pipeline: Pipeline) -> None:
     first, again, other = (pipeline.generate(GenerationRequest("lofi piano", 0.5, seed=seed)) for seed in (1, 1, 2))
     assert np.array_equal(first.audio, again.audio)
@@ -134,8 +141,11 @@ def test_graphs_are_loaded_when_needed_and_freed_after_use(tiny_bundle: Path) ->
         (("--seconds", "0.05"), "seconds must be"),
         (("--seconds", "nan"), "seconds must be"),
         (("--seconds", "five"), "--seconds"),
-        (("--steps", "0"), "steps must be 1 or more, got 0"),
+        (("--steps", "0"), "steps must be from 1 to 10000, got 0"),
+        (("--steps", "9" * 30), "steps must be from 1 to 10000"),
         (("--headroom", "-1"), "headroom"),
+        (("--headroom", "1e308"), "too large"),
+        (("--count", "9" * 30), "count must be from 1"),
         (("--seed", "-1"), "seed must be between"),
         (("--seed", "4294967296"), "seed must be between"),
         (("--threads", "0"), "threads must be 1 or more"),

@@ -5,6 +5,7 @@ and `results.jsonl` go to one folder; a line whose clip is there and was made by
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from sa3_edge.audio_file import FORMATS, Encoding
 from sa3_edge.bundle import sha256_of
 from sa3_edge.cli import output
-from sa3_edge.cli.display import json_text, print_json, stage_bars
+from sa3_edge.cli.display import err, json_text, print_json, stage_bars
 from sa3_edge.cli.generate import STAGES, RunOptions, open_pipeline
 from sa3_edge.cli.requests import RequestOptions, build_request, line_options
 from sa3_edge.errors import RequestError, Sa3Error
@@ -49,11 +50,12 @@ class _Line:
 def read_list(path: Path, defaults: RequestOptions) -> list[_Line]:
     """All lines, checked as far as that is possible without the model. Raises RequestError with the line's number."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"the list {path} cannot be read: {error}") from None
     lines = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines: what else Unicode calls the end of a line may stand in a prompt.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -70,7 +72,7 @@ def _parse_line(number: int, line: str, path: Path, defaults: RequestOptions) ->
         return _Line(number, line, defaults)
     try:
         data = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"not JSON: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("prompt"), str):
         raise RequestError('must be an object with a "prompt"')
@@ -80,17 +82,21 @@ def _parse_line(number: int, line: str, path: Path, defaults: RequestOptions) ->
     return _Line(number, prompt, options)
 
 
-def _finished(folder: Path) -> dict[str, dict[str, Any]]:
-    """By name of a clip that is there, the request that it was made by last. A line that a crash cut counts nothing."""
+def _finished(folder: Path) -> dict[str, Any]:
+    """By name of a clip that is there, the request that it was made by last.
+
+    A line that a crash cut, or that something else wrote, counts nothing.
+    """
     requests = {}
     if (folder / RESULTS).is_file():
-        for line in (folder / RESULTS).read_text(encoding="utf-8").splitlines():
+        for line in (folder / RESULTS).read_bytes().splitlines():
             try:
                 result = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 continue
-            if (folder / result["name"]).is_file():
-                requests[result["name"]] = result["request"]
+            match result:
+                case {"name": str(name), "request": request} if (folder / name).is_file():
+                    requests[name] = request
     return requests
 
 
@@ -125,7 +131,10 @@ def run(path: Path, defaults: RequestOptions, files: output.FileOptions, options
                 report = {"line": line.number, "prompt": line.prompt, "error": str(error)}
             else:
                 _remember(folder, {"name": name, "request": key, "result": report})
-        print_json(report)
+        if options.json or not options.quiet:
+            print_json(report)
+        elif "error" in report:
+            err().print(f"line {line.number}: {report['error']}", markup=False, soft_wrap=True)
     if failed:
         raise Sa3Error(f"{failed} of {len(lines)} clips could not be made; their lines above say why")
 
@@ -137,5 +146,9 @@ def _make(line: _Line, files: output.FileOptions, pipeline: Pipeline, options: R
 
 
 def _remember(folder: Path, result: dict[str, Any]) -> None:
-    with (folder / RESULTS).open("a", encoding="utf-8") as file:
-        file.write(json_text(result))
+    with (folder / RESULTS).open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":  # a crash cut the last line
+                file.write(b"\n")
+        file.write(json_text(result).encode())

@@ -1,6 +1,7 @@
 """What the commands show: progress on stderr, results on stdout."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +30,9 @@ def err() -> Console:
 
 def json_text(result: Mapping[str, object]) -> str:
     """One JSON object on one line."""
-    return json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+    # Half a surrogate pair, as a list's line may have it, can be written only as an escape.
+    return re.sub(r"[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text) + "\n"
 
 
 def print_json(result: Mapping[str, object]) -> None:
