@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 import pytest
+import soundfile
 import typer
 
 from sa3_edge.audio_file import stored_bits
@@ -74,6 +76,40 @@ def test_a_default_format_gives_way_to_what_was_typed(
     code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2", "--seed", "1", *arguments)
     assert code == 0, err
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("edit", "seconds"), [((), 0.3), (("--inpaint", "0.1:0.2"), 0.3), (("--extend", "0.2"), 0.5), (("-s", "0.2"), 0.2)]
+)
+def test_a_default_length_is_not_for_recordings(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: tuple[str, ...], seconds: float
+) -> None:
+    monkeypatch.setenv("SA3_EDGE_SECONDS", "0.7")
+    source = tmp_path / "source.wav"
+    soundfile.write(source, np.full((13230, 2), 0.1), 44100)
+    code, out, err = run_cli(
+        "generate", "x", "-m", "demo", "--json", "-o", tmp_path / "x.wav", "--init-audio", source, *edit
+    )
+    assert code == 0, err
+    assert json.loads(out)["seconds"] == pytest.approx(seconds)
+
+
+def test_a_default_length_is_for_lines_of_a_list_from_text(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SA3_EDGE_SECONDS", "0.7")
+    soundfile.write(tmp_path / "source.wav", np.full((13230, 2), 0.1), 44100)
+    lines = [
+        {"prompt": "a"},
+        {"prompt": "b", "seconds": 0.2},
+        {"prompt": "c", "init_audio": "source.wav"},
+        {"prompt": "d", "init_audio": "source.wav", "extend": 0.2},
+    ]
+    prompts = tmp_path / "list.jsonl"
+    prompts.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-o", tmp_path / "clips")
+    assert code == 0, out + err
+    assert [json.loads(line)["seconds"] for line in out.splitlines()] == pytest.approx([0.7, 0.2, 0.3, 0.5])
 
 
 def test_a_default_depth_is_taken_where_the_format_has_it(

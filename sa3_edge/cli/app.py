@@ -185,7 +185,7 @@ def generate(
     from sa3_edge.cli import generate as single
     from sa3_edge.cli.config import defaults
     from sa3_edge.cli.output import FileOptions
-    from sa3_edge.cli.requests import RequestOptions
+    from sa3_edge.cli.requests import RequestOptions, with_usual_seconds
     from sa3_edge.errors import RequestError
 
     shape = RequestOptions(
@@ -205,17 +205,18 @@ def generate(
         splice=splice,
         limiter=limiter,
     )
-    files = FileOptions(output, save_latents, format, bits, sidecar).with_defaults(defaults())
+    usual = defaults()
+    files = FileOptions(output, save_latents, format, bits, sidecar).with_defaults(usual)
     units = single.compute_units(engine, compute_units)
     options = single.RunOptions(model, engine, threads, json, quiet, verbose, play, units)
     if (prompt is None) == (prompts is None):
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
     if prompts is None:
-        single.run(prompt or "", shape, count, files, options)
+        single.run(prompt or "", with_usual_seconds(shape, usual.get("seconds")), count, files, options)
     elif count != 1:
         raise RequestError("--count does not go with --prompts")
     else:
-        batch.run(prompts, shape, files, options)
+        batch.run(prompts, shape, usual.get("seconds"), files, options)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from sa3_edge.bundle import sha256_of
 from sa3_edge.cli import output
 from sa3_edge.cli.display import err, json_text, print_json, stage_bars
 from sa3_edge.cli.generate import STAGES, RunOptions, open_pipeline
-from sa3_edge.cli.requests import RequestOptions, build_request, line_options
+from sa3_edge.cli.requests import RequestOptions, build_request, line_options, with_usual_seconds
 from sa3_edge.errors import RequestError, Sa3Error
 from sa3_edge.pipeline import Pipeline
 
@@ -47,7 +47,7 @@ class _Line:
         }
 
 
-def read_list(path: Path, defaults: RequestOptions) -> list[_Line]:
+def read_list(path: Path, defaults: RequestOptions, usual_seconds: float | None) -> list[_Line]:
     """All lines, checked as far as that is possible without the model. Raises RequestError with the line's number."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -59,9 +59,10 @@ def read_list(path: Path, defaults: RequestOptions) -> list[_Line]:
         if not line.strip():
             continue
         try:
-            lines.append(_parse_line(number, line.strip(), path, defaults))
+            parsed = _parse_line(number, line.strip(), path, defaults)
         except RequestError as error:
             raise RequestError(f"{path}, line {number}: {error}") from None
+        lines.append(replace(parsed, options=with_usual_seconds(parsed.options, usual_seconds)))
     if not lines:
         raise RequestError(f"the list {path} has no prompts")
     return lines
@@ -100,8 +101,17 @@ def _finished(folder: Path) -> dict[str, Any]:
     return requests
 
 
-def run(path: Path, defaults: RequestOptions, files: output.FileOptions, options: RunOptions) -> None:
-    """Make what is not there yet. A line that fails is reported and the others are made; then exit 1."""
+def run(
+    path: Path,
+    defaults: RequestOptions,
+    usual_seconds: float | None,
+    files: output.FileOptions,
+    options: RunOptions,
+) -> None:
+    """Make what is not there yet. A line that fails is reported and the others are made; then exit 1.
+
+    `usual_seconds` is for lines that make a clip from text and, like `defaults`, say no length.
+    """
     for option, given in (
         ("--save-latents", files.latents is not None),
         ("--play", options.play),
@@ -109,7 +119,7 @@ def run(path: Path, defaults: RequestOptions, files: output.FileOptions, options
     ):
         if given:
             raise RequestError(f"{option} does not go with --prompts")
-    lines = read_list(path, defaults)
+    lines = read_list(path, defaults, usual_seconds)
     folder = files.audio or Path(f"{path.stem}-clips")
     is_audio = folder.suffix.lower().removeprefix(".") in FORMATS
     if is_audio or folder.is_file() or folder == output.STDOUT:

@@ -31,7 +31,7 @@ DEFAULTS: dict[str, type] = {
     "limiter": bool,
 }
 # Of what else was typed these depend: a default that does not go with it is no error, but gives way.
-DEPENDENT = frozenset({"compute_units", "format", "bits"})
+DEPENDENT = frozenset({"compute_units", "seconds", "format", "bits"})
 _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 

@@ -72,6 +72,13 @@ def parse_region(text: str) -> Region:
     return Region(start, end)
 
 
+def with_usual_seconds(options: RequestOptions, usual: float | None) -> RequestOptions:
+    """The same with the length that the user has set as default. A clip from a recording takes the recording's."""
+    if options.seconds is None and options.init_audio is None:
+        return replace(options, seconds=usual)
+    return options
+
+
 def build_request(prompt: str, options: RequestOptions) -> GenerationRequest:
     """Raises RequestError for options that do not go together, and for a recording that cannot be read."""
     return GenerationRequest(
