@@ -186,8 +186,11 @@ def test_regenerate_takes_compute_units(
     ("text", "said"),
     [
         ('modle = "demo"', "unknown setting 'modle'; choose model"),
-        ('steps = "many"', "steps must be int, got 'many'"),
-        ("limiter = 1", "limiter must be bool"),
+        ('steps = "many"', "steps must be a whole number, got 'many'"),
+        ("steps = 1.5", "steps must be a whole number"),
+        ("seconds = true", "seconds must be a number, got True"),
+        ("model = 1.5", "model must be text"),
+        ("limiter = 1", "limiter must be true or false, got 1"),
         ("steps = = 3", "cannot be read"),
     ],
 )
@@ -205,6 +208,49 @@ def test_a_wrong_variable_is_named(run_cli: RunCli, monkeypatch: pytest.MonkeyPa
     code, _, err = run_cli("generate", "x", "-m", "demo")
     assert code == 2
     assert f"{name} must be" in err
+    if name == "SA3_EDGE_LIMITER":
+        assert "one of true, yes, on, 1, false, no, off, 0, got 'perhaps'" in err
+
+
+@pytest.mark.parametrize(("word", "limiter"), [("on", True), ("off", False)])
+def test_a_switch_is_on_or_off(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, limiter: bool
+) -> None:
+    monkeypatch.setenv("SA3_EDGE_LIMITER", word)
+    assert _options(run_cli, tmp_path, "-m", "demo", "-s", "0.2")["limiter"] is limiter
+
+
+def test_whole_numbers_are_depths_and_lengths_too(run_cli: RunCli, write: Write, tmp_path: Path) -> None:
+    write('model = "demo"\nbits = 16\nseconds = 1\nthreads = 1\n')
+    assert _options(run_cli, tmp_path)["seconds"] == 1.0
+    assert stored_bits(tmp_path / "x.wav") == "16"
+
+
+def test_wrong_defaults_are_in_the_way_of_generating_only(run_cli: RunCli, write: Write, tmp_path: Path) -> None:
+    write('model = "demo"')
+    clip = tmp_path / "x.wav"
+    _options(run_cli, tmp_path, "-s", "0.2")
+    write("modle = 3")
+    for arguments in (
+        ("--help",), ("--version",), ("generate", "--help"), ("models",), ("inspect", "demo"), ("info", clip),
+        ("regenerate", clip, "-o", tmp_path / "again.wav"),
+    ):  # fmt: skip
+        code, _, err = run_cli(*arguments)
+        assert (code, "modle" in err) == (0, False), arguments
+    assert "no model called" in run_cli("remove", "absent", "--yes")[2]
+    assert run_cli("generate", "x", "-m", "demo")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("modle = 3", "unknown setting 'modle'"), ('bits = "20"', "the default bits")]
+)
+def test_doctor_shows_wrong_defaults(run_cli: RunCli, write: Write, text: str, said: str) -> None:
+    write(text)
+    code, out, _ = run_cli("doctor")
+    assert (code, "  broken: " in out, said in out) == (0, True, True)
+    report = json.loads(run_cli("doctor", "--json")[1])
+    assert report["defaults"] == {}
+    assert said in report["defaults_problem"]
 
 
 def test_doctor_names_the_config_file(run_cli: RunCli, write: Write) -> None:

@@ -6,7 +6,6 @@ import traceback
 from types import FrameType
 
 from sa3_edge.cli.app import app
-from sa3_edge.cli.config import DEPENDENT, defaults
 from sa3_edge.errors import Sa3Error
 
 _INTERRUPTED = 130
@@ -24,8 +23,7 @@ def main() -> None:
     """Run the command line: exit 2 for bad requests, 1 for failures, 130 for Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        options = {name: value for name, value in defaults().items() if name not in DEPENDENT}
-        app(default_map={"generate": options})
+        app()
     except _Interrupted:
         _fail("interrupted", _INTERRUPTED)
     except Sa3Error as error:

@@ -1,11 +1,13 @@
 """The commands and their options. What they do is in the modules beside this one, loaded when a command runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from sa3_edge import models
+from sa3_edge.cli.config import DEPENDENT, defaults
 
 app = typer.Typer(
     name="sa3-edge",
@@ -15,6 +17,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
+
+
+class _TakesDefaults(TyperCommand):
+    """A command whose options, where they are not typed, are what the user has set as default.
+
+    The defaults are read when it runs: whatever is wrong with them, all else works.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        for name, value in defaults().items():
+            if name not in DEPENDENT and ctx.get_parameter_source(name).name == "DEFAULT":
+                ctx.params[name] = value
+        return super().invoke(ctx)
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 ModelOption = Annotated[
@@ -74,7 +90,7 @@ def options(
     """Read by `main` (debug) and by the callback above (version)."""
 
 
-@app.command()
+@app.command(cls=_TakesDefaults)
 def generate(
     prompt: Annotated[str | None, typer.Argument(help='What to hear, e.g. "lofi piano". May be empty.')] = None,
     seconds: Annotated[
@@ -183,7 +199,6 @@ def generate(
     """
     from sa3_edge.cli import batch
     from sa3_edge.cli import generate as single
-    from sa3_edge.cli.config import defaults
     from sa3_edge.cli.output import FileOptions
     from sa3_edge.cli.requests import RequestOptions, with_usual_seconds
     from sa3_edge.errors import RequestError
