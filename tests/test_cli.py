@@ -42,6 +42,14 @@ def test_export_without_its_extra_says_how_to_get_it(run_cli: RunCli, monkeypatc
     assert 'pip install "sa3-edge[export]"' in err
 
 
+def test_export_into_what_is_no_folder_says_so_in_a_line(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = run_cli("export", "--synthetic", "tiny", "--out", tmp_path / "file" / "bundle")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith(f"error: the export failed at {tmp_path / 'file'}")
+    assert "Not a directory" in err or "File exists" in err
+
+
 def test_version(run_cli: RunCli) -> None:
     assert run_cli("--version") == (0, f"sa3-edge {sa3_edge.__version__}\n", "")
 

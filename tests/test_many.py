@@ -202,6 +202,28 @@ def test_quiet_prints_only_the_errors_of_a_list(run_cli: RunCli, tmp_path: Path)
     assert run_cli(*arguments[:2], _list(tmp_path, ["b"], "b.txt"), *arguments[3:]) == (0, "", "")
 
 
+def test_a_folder_that_cannot_be_is_said_in_a_line(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _list(tmp_path, ["rain"], "list.txt")
+    code, out, err = run_cli("generate", "--prompts", "list.txt", "-m", "demo", "-o", "list.txt/clips")
+    assert (code, out, err) == (2, "", "error: clips cannot be put into list.txt/clips: Not a directory\n")
+
+
+def test_results_that_cannot_be_written_stop_the_list(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(result: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sa3_edge.cli.batch.json_text", full)
+    prompts = _list(tmp_path, ["a", "b"], "list.txt")
+    code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    assert (code, out) == (1, "")
+    assert err.endswith("results.jsonl cannot be written: No space left on device\n")
+
+
 def test_a_line_that_fails_does_not_stop_the_others(run_cli: RunCli, tmp_path: Path) -> None:
     prompts = _list(tmp_path, [{"prompt": "a", "seconds": 500}, {"prompt": "b"}])
     code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_edge.audio_file import FORMATS, Encoding
+from sa3_edge.audio_file import FORMATS, Encoding, check_destination
 from sa3_edge.bundle import sha256_of
 from sa3_edge.cli import output
 from sa3_edge.cli.display import err, json_text, print_json, stage_bars
@@ -122,12 +122,16 @@ def run(
     lines = read_list(path, defaults, usual_seconds)
     folder = files.audio or Path(f"{path.stem}-clips")
     is_audio = folder.suffix.lower().removeprefix(".") in FORMATS
-    if is_audio or folder.is_file() or folder == output.STDOUT:
+    if is_audio or os.path.isfile(folder) or folder == output.STDOUT:
         raise RequestError(f"with --prompts the output is a folder, got {folder}")
     encoding = files.encoding()
     pipeline = open_pipeline(options, keep_loaded=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    finished = _finished(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        check_destination(folder / RESULTS)
+        finished = _finished(folder)
+    except OSError as error:
+        raise RequestError(f"clips cannot be put into {folder}: {error.strerror or error}") from None
     failed = 0
     for line in lines:
         name, key = line.file_name(encoding.format), line.key(pipeline, encoding)
@@ -156,9 +160,12 @@ def _make(line: _Line, files: output.FileOptions, pipeline: Pipeline, options: R
 
 
 def _remember(folder: Path, result: dict[str, Any]) -> None:
-    with (folder / RESULTS).open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":  # a crash cut the last line
-                file.write(b"\n")
-        file.write(json_text(result).encode())
+    try:
+        with (folder / RESULTS).open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # a crash cut the last line
+                    file.write(b"\n")
+            file.write(json_text(result).encode())
+    except OSError as error:
+        raise Sa3Error(f"{folder / RESULTS} cannot be written: {error.strerror or error}") from error

@@ -1,6 +1,7 @@
 """What the commands show: progress on stderr, results on stdout."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from sa3_edge.errors import Sa3Error
 from sa3_edge.pipeline import Progress as OnProgress
 
 
@@ -35,10 +37,23 @@ def json_text(result: Mapping[str, object]) -> str:
     return re.sub(r"[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text) + "\n"
 
 
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """A block that writes to stdout and flushes it. Raises Sa3Error if that cannot be."""
+    try:
+        yield
+    except OSError as error:
+        # Else what is left is tried again at exit, and fails in Python's words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Sa3Error(f"standard output cannot be written: {error.strerror or error}") from error
+
+
 def print_json(result: Mapping[str, object]) -> None:
     """One JSON object on stdout, at once: a long run is followed line by line."""
-    sys.stdout.write(json_text(result))
-    sys.stdout.flush()
+    text = json_text(result)
+    with standard_output():
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from sa3_edge.audio_file import (
     write_audio,
 )
 from sa3_edge.bundle import sha256_of
-from sa3_edge.cli.display import err, json_text
+from sa3_edge.cli.display import err, json_text, standard_output
 from sa3_edge.cli.requests import RequestOptions
 from sa3_edge.errors import RequestError
 from sa3_edge.pipeline import Generation, Pipeline
@@ -69,17 +69,20 @@ class FileOptions:
         if self.latents is not None:
             if self.latents.suffix != ".npy":
                 raise RequestError(f"the latents must be a .npy file, got {self.latents}")
-            check_destination(self.latents)
+            _check_destination(self.latents)
         if self.audio is None or self.audio == STDOUT:
             if self.sidecar and self.audio == STDOUT:
                 raise RequestError("--sidecar needs a file to lie beside")
-            return self.encoding()
+            encoding = self.encoding()
+            if self.audio is None:
+                _check_destination(_free_name("", 0, encoding.format))
+            return encoding
         if self.format is not None and self.format != self.audio.suffix.lower().removeprefix("."):
             raise RequestError(f"the output {self.audio} is no {self.format} file; leave out --format or change one")
         if not self.audio.suffix:
             raise RequestError(f"the output {self.audio} has no suffix; choose {', '.join(FORMATS)}, as in a.wav")
         encoding = self.encoding(self.audio.suffix)
-        check_destination(self.audio)
+        _check_destination(self.audio)
         return encoding
 
     def for_seed(self, seed: int) -> "FileOptions":
@@ -105,6 +108,14 @@ def slug(prompt: str) -> str:
     """A prompt as part of a file's name."""
     words = re.findall(r"\w+", prompt.lower())
     return "-".join(words)[:_LONGEST_STEM].strip("-") or "untitled"
+
+
+def _check_destination(path: Path) -> None:
+    """As `check_destination`; also RequestError for a path at which the system does not even look."""
+    try:
+        check_destination(path)
+    except OSError as error:
+        raise RequestError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _with_seed(path: Path, seed: int) -> Path:
@@ -167,8 +178,9 @@ def write(
     audio = files.audio or _free_name(prompt, made.seed, encoding.format)
     if audio == STDOUT:
         data, clipped = encode_audio(made.audio, made.sample_rate, encoding, tags)
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with standard_output():
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
     else:
         clipped = write_audio(audio, made.audio, made.sample_rate, encoding, tags)
     if clipped:
@@ -200,7 +212,11 @@ def summarize(made: Generation, written: Written, verbose: bool = False) -> None
     console.print(f"[dim]{stages}[/]")
     speed = f"{length / total:.1f}x real time"
     line = f"{written.audio}  {length:.2f} s of audio in {total:.2f} s ({speed})  seed {made.seed}"
-    print(line, file=sys.stderr if written.audio == STDOUT else sys.stdout, flush=True)
+    if written.audio == STDOUT:
+        print(line, file=sys.stderr)
+        return
+    with standard_output():
+        print(line, flush=True)
 
 
 def result(made: Generation, written: Written) -> dict[str, object]:
