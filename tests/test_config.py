@@ -131,6 +131,15 @@ def test_a_default_that_does_not_exist_is_named(
     assert f"the default {key.lower()} is '{value}'; choose" in err
 
 
+def test_default_threads_are_as_many_as_there_are_cores(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sa3_edge.engines.logical_cores", lambda: 3)
+    monkeypatch.setenv("SA3_EDGE_THREADS", "4")
+    code, _, err = run_cli("generate", "x", "-m", "demo", "-o", tmp_path / "x.wav")
+    assert (code, "threads must be from 1 to 3" in err) == (2, True)
+
+
 @pytest.fixture
 def core_ml_units(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """An onnxruntime that has Core ML, and the compute units that sessions were made with; the CPU does the work."""
