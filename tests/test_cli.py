@@ -15,7 +15,7 @@ from tests.conftest import RunCli
 HEAVY = ("torch", "coremltools", "onnxruntime", "openvino", "numpy", "tokenizers", "soundfile")
 
 
-@pytest.mark.parametrize("module", ["sa3_edge", "sa3_edge.cli"])
+@pytest.mark.parametrize("module", ["sa3_edge", "sa3_edge.cli", "sa3_edge.cli.app"])
 def test_importing_loads_nothing_heavy(module: str) -> None:
     script = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -186,9 +186,30 @@ def test_an_unexpected_fault_is_one_line_unless_debugging(
     arguments = ("generate", "x", "--model", "demo", "-o", tmp_path / "x.wav")
     code, _, err = run_cli(*arguments)
     assert (code, err.count("\n")) == (1, 1)
-    code, _, err = run_cli("--debug", *arguments)
-    assert code == 1
-    assert "Traceback" in err
+    for debugging in (("--debug", *arguments), (*arguments, "--debug")):
+        code, _, err = run_cli(*debugging)
+        assert code == 1
+        assert "Traceback" in err
+
+
+def test_after_two_dashes_all_is_prompt(run_cli: RunCli, tmp_path: Path) -> None:
+    made = tmp_path / "x.wav"
+    code, out, err = run_cli("generate", "-m", "demo", "-s", "0.2", "-o", made, "--json", "--", "--debug")
+    assert code == 0, err
+    assert json.loads(out)["prompt"] == "--debug"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="bytes as arguments")
+@pytest.mark.parametrize(
+    "arguments", [("x", "-o", b"bad\xff.wav"), ("x", "--init-audio", b"bad\xff.wav"), (b"bad\xff",)]
+)
+def test_what_is_not_utf_8_is_refused(tmp_path: Path, arguments: tuple[str | bytes, ...]) -> None:
+    command = [sys.executable, "-m", "sa3_edge", "generate", "-m", "demo", "-s", "0.2", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: bad\\xff")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_demo_says_that_it_makes_noise(run_cli: RunCli, tmp_path: Path) -> None:
@@ -251,6 +272,22 @@ def test_interrupting_leaves_no_file_and_exits_130(tmp_path: Path) -> None:
     assert done.returncode == 130, done.stderr
     assert done.stderr == "interrupted\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("module", ["typer", "onnxruntime"])
+def test_interrupting_while_a_library_is_loaded_exits_130(tmp_path: Path, module: str) -> None:
+    (tmp_path / f"{module}.py").write_text(
+        "import os, signal\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except BaseException:\n"
+        "    raise ImportError('half of it is loaded') from None\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "sa3_edge", "generate", "x", "-m", "demo", "-o", str(tmp_path / "x.wav")]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_a_bad_request_in_python_is_a_value_error(pipeline: Pipeline) -> None:

@@ -85,9 +85,9 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with errors.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with errors; may stand anywhere.")] = False,
 ) -> None:
-    """Read by `main` (debug) and by the callback above (version)."""
+    """Read by the callback above (version) and, wherever it stands, by `main` (debug)."""
 
 
 @app.command(cls=_TakesDefaults)
