@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import typer
 from sa3_edge.audio_file import stored_bits
 from sa3_edge.cli.app import app
 from sa3_edge.cli.config import DEFAULTS, config_file
+from sa3_edge.cli.requests import RequestOptions
+from sa3_edge.engines import ENGINES
 from tests.conftest import RunCli
 
 README = Path(__file__).parents[1] / "README.md"
@@ -282,6 +285,31 @@ def test_every_option_is_in_the_documentation() -> None:
     text = README.read_text(encoding="utf-8")
     missing = {name for name in _all_options() if not re.search(rf"{re.escape(name)}(?![\w-])", text)}
     assert missing - {"--help"} == set()
+
+
+def _help(command: str) -> dict[str, str]:
+    """The help of a command's options, by their names."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return {parameter.name: getattr(parameter, "help", "") for parameter in commands[command].params}
+
+
+def test_help_names_every_engine() -> None:
+    for command in ("generate", "regenerate"):
+        assert set(re.findall(r"[\w-]+", _help(command)["engine"])) >= set(ENGINES)
+
+
+def test_help_and_documentation_of_regenerate_are_its_own() -> None:
+    assert "--prompts" in _help("generate")["output"]
+    assert "--prompts" not in _help("regenerate")["output"]
+    (listed,) = re.findall(r"`sa3-edge regenerate FILE` takes (.*?)\. ", README.read_text(encoding="utf-8"), re.DOTALL)
+    options = {f"--{name.replace('_', '-')}" for name in _help("regenerate")} - {"--file"}
+    assert set(re.findall(r"`([^`]+)`", listed)) == options
+
+
+def test_every_option_of_a_line_is_in_the_documentation() -> None:
+    text = README.read_text(encoding="utf-8")
+    (listed,) = re.findall(r"with any of (.*?); a `.txt` list", text, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", listed)) == {option.name for option in fields(RequestOptions)}
 
 
 def test_every_default_is_in_the_documentation() -> None:

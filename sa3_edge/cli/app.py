@@ -36,12 +36,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="An installed model's name, a bundle's folder, or demo.")
 ]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads; all cores by default.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads; one a physical core by default.")]
 ComputeUnitsOption = Annotated[
     str | None,
     typer.Option("--compute-units", help="Where Core ML may run: all, cpu_and_ne, cpu_and_gpu or cpu_only."),
 ]
-EngineOption = Annotated[str, typer.Option("--engine", help="What runs the graphs.")]
+_ENGINES = "onnxruntime, openvino, openvino-bf16, coreml or onnxruntime-coreml"
+EngineOption = Annotated[str, typer.Option("--engine", help=f"What runs the graphs: {_ENGINES}.")]
 FormatsOption = Annotated[str, typer.Option("--engine", help="Formats to export, comma-separated: onnx, coreml.")]
 PrecisionOption = Annotated[
     str | None,
@@ -53,15 +54,6 @@ PrecisionOption = Annotated[
 ]
 
 _EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
-OutputOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="The file to write (with --prompts, the folder); - is standard output; named after the prompt by default.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
 FormatOption = Annotated[
     str | None,
     typer.Option(help="wav, flac, ogg, opus or mp3; by the output's name, else wav.", rich_help_panel=_OUTPUT),
@@ -160,7 +152,16 @@ def generate(
             help="A list instead of PROMPT: text, or JSONL with options a line. Resumable.", rich_help_panel=_OUTPUT
         ),
     ] = None,
-    output: OutputOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write (with --prompts, the folder); - is standard output; named after the prompt by "
+            "default.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     format: FormatOption = None,
     bits: BitsOption = None,
     limiter: Annotated[
@@ -252,9 +253,17 @@ def regenerate(
     cfg: Annotated[float | None, typer.Option(help="Another guidance scale.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="Another negative prompt.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Another model.")] = None,
-    engine: Annotated[str | None, typer.Option(help="Another engine.")] = None,
+    engine: Annotated[str | None, typer.Option(help=f"Another engine: {_ENGINES}.")] = None,
     compute_units: ComputeUnitsOption = None,
-    output: OutputOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write; - is standard output; named after the prompt by default.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     format: FormatOption = None,
     bits: BitsOption = None,
     sidecar: SidecarOption = False,
