@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -272,6 +274,36 @@ def test_interrupting_leaves_no_file_and_exits_130(tmp_path: Path) -> None:
     assert done.returncode == 130, done.stderr
     assert done.stderr == "interrupted\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_interrupt_is_acknowledged_while_a_graph_runs(tmp_path: Path) -> None:
+    # As in a graph, the main thread is in a call that no signal ends, until this test has seen the line.
+    script = (
+        "import os, signal, sys\n"
+        "from sa3_edge import cli, pipeline\n"
+        "def busy(*arguments):\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
+        "    os.write(1, b'busy')\n"
+        "    os.read(0, 1)\n"
+        "pipeline.ping_pong = busy\n"
+        "sys.argv = ['sa3-edge', 'generate', 'x', '--model', 'demo', '--seconds', '1', '-o', 'x.wav']\n"
+        "cli.main()\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(4) == b"busy"
+        process.send_signal(signal.SIGINT)
+        said, _, _ = select.select([process.stderr], [], [], 60)  # only so that a failure ends
+        process.stdin.write(b"x")
+        _, err = process.communicate()
+    assert said
+    assert (process.returncode, err) == (130, b"interrupted\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -1,45 +1,38 @@
 """The `sa3-edge` command. Libraries raise; here errors become a line on stderr and an exit code."""
 
 import os
-import signal
 import sys
-from types import FrameType
 
+from sa3_edge.cli.interrupts import Interrupted, Interrupts
 from sa3_edge.errors import RequestError, Sa3Error
 
 _INTERRUPTED = 130
 
 
-class _Interrupted(BaseException):
-    """Ctrl-C. Not a KeyboardInterrupt, which the command framework would turn into exit code 1."""
-
-
 def main() -> None:
     """Run the command line: exit 2 for bad requests, 1 for failures, 130 for Ctrl-C."""
-    interrupted = False
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
-        raise _Interrupted
-
-    signal.signal(signal.SIGINT, interrupt)
     arguments, debug = _without_debug(sys.argv[1:])
+    interrupts = Interrupts()
     try:
+        interrupts.listen()
         _check_text(arguments)
         # Not before Ctrl-C is heard: loading takes a while.
         from sa3_edge.cli.app import app
 
         app(arguments)
-    except (_Interrupted, Exception) as error:
+    except (Interrupted, Exception) as error:
         if debug:
             import traceback
 
             traceback.print_exc()
         # A library that is interrupted while it is loaded may raise an error of its own.
-        message, code = ("interrupted", _INTERRUPTED) if interrupted else _explain(error)
+        if interrupts.heard:
+            sys.exit(_INTERRUPTED)
+        message, code = _explain(error)
         print(message, file=sys.stderr)
         sys.exit(code)
+    finally:
+        interrupts.close()
 
 
 def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
