@@ -200,6 +200,7 @@ def test_regenerate_takes_compute_units(
         ('modle = "demo"', "unknown setting 'modle'; choose model"),
         ('steps = "many"', "steps must be a whole number, got 'many'"),
         ("steps = 1.5", "steps must be a whole number"),
+        (f"seconds = 1{'0' * 400}", "seconds is too large"),
         ("seconds = true", "seconds must be a number, got True"),
         ("model = 1.5", "model must be text"),
         ("limiter = 1", "limiter must be true or false, got 1"),

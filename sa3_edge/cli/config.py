@@ -61,7 +61,10 @@ def _from_file(path: Path) -> dict[str, Any]:
         stands_for_kind = type(value) is int and kind in (str, float)
         if type(value) is not kind and not stands_for_kind:
             raise RequestError(f"{path}: {key} must be {_NAMES[kind]}, got {value!r}")
-        values[key] = kind(value)
+        try:
+            values[key] = kind(value)
+        except OverflowError:
+            raise RequestError(f"{path}: {key} is too large") from None
     return values
 
 

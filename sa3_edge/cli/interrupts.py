@@ -21,11 +21,11 @@ class Interrupts:
 
     def listen(self) -> None:
         """From now on Ctrl-C raises Interrupted."""
-        signal.signal(signal.SIGINT, self._interrupt)
         # Python's handler waits until a graph has been run; the thread does not.
         self._writer.setblocking(False)
-        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._thread.start()
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGINT, self._interrupt)
 
     def close(self) -> None:
         """Returns when all that was heard is said."""
