@@ -291,8 +291,12 @@ def test_a_clip_without_a_name_needs_a_writable_folder_first(run_cli: RunCli, mo
     assert (code, err) == (2, "error: the directory . is not writable\n")
 
 
-def test_a_name_that_the_system_refuses_is_said_in_a_line(run_cli: RunCli, tmp_path: Path) -> None:
-    code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2", "-o", tmp_path / f"{'x' * 300}.wav")
+@pytest.mark.parametrize("letters", [245, 300])
+def test_a_name_that_the_system_refuses_is_said_before_any_work(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, letters: int
+) -> None:
+    monkeypatch.setattr("sa3_edge.cli.generate.Pipeline.load", None)
+    code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2", "-o", tmp_path / f"{'x' * letters}.wav")
     assert (code, err.count("\n")) == (2, 1)
     assert "File name too long" in err
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_edge.audio_file import FORMATS, Encoding, check_destination
+from sa3_edge.audio_file import FORMATS, Encoding
 from sa3_edge.bundle import sha256_of
 from sa3_edge.cli import output
 from sa3_edge.cli.display import err, json_text, print_json, stage_bars
@@ -128,7 +128,7 @@ def run(
     pipeline = open_pipeline(options, keep_loaded=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        check_destination(folder / RESULTS)
+        output.check_writable(folder / RESULTS)
         finished = _finished(folder)
     except OSError as error:
         raise RequestError(f"clips cannot be put into {folder}: {error.strerror or error}") from None

@@ -3,6 +3,7 @@
 import itertools
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -69,20 +70,20 @@ class FileOptions:
         if self.latents is not None:
             if self.latents.suffix != ".npy":
                 raise RequestError(f"the latents must be a .npy file, got {self.latents}")
-            _check_destination(self.latents)
+            check_writable(self.latents)
         if self.audio is None or self.audio == STDOUT:
             if self.sidecar and self.audio == STDOUT:
                 raise RequestError("--sidecar needs a file to lie beside")
             encoding = self.encoding()
             if self.audio is None:
-                _check_destination(_free_name("", 0, encoding.format))
+                check_writable(_free_name("", 0, encoding.format))
             return encoding
         if self.format is not None and self.format != self.audio.suffix.lower().removeprefix("."):
             raise RequestError(f"the output {self.audio} is no {self.format} file; leave out --format or change one")
         if not self.audio.suffix:
             raise RequestError(f"the output {self.audio} has no suffix; choose {', '.join(FORMATS)}, as in a.wav")
         encoding = self.encoding(self.audio.suffix)
-        _check_destination(self.audio)
+        check_writable(self.audio)
         return encoding
 
     def for_seed(self, seed: int) -> "FileOptions":
@@ -110,10 +111,13 @@ def slug(prompt: str) -> str:
     return "-".join(words)[:_LONGEST_STEM].strip("-") or "untitled"
 
 
-def _check_destination(path: Path) -> None:
-    """As `check_destination`; also RequestError for a path at which the system does not even look."""
+def check_writable(path: Path) -> None:
+    """As `check_destination`, and by making a file beside `path`: permissions do not say all. Raises RequestError."""
     try:
         check_destination(path)
+        # Named as `whole_file` does: a name may be too long for that, and not for itself.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix):
+            pass
     except OSError as error:
         raise RequestError(f"{path} cannot be written: {error.strerror or error}") from None
 
