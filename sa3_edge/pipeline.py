@@ -137,8 +137,10 @@ class Pipeline:
         The text is encoded and the conditioner run once; otherwise as `generate`. The first one's timings include
         what they share.
         """
-        if not 1 <= count <= SEEDS:
-            raise RequestError(f"count must be from 1 to {SEEDS}, got {count}")
+        if count < 1:
+            raise RequestError(f"count must be 1 or more, got {count}")
+        if count > SEEDS:
+            raise RequestError(f"count must be at most {SEEDS}, as many as there are seeds, got {count}")
         seed = secrets.randbelow(SEEDS - count + 1) if request.seed is None else request.seed
         if not 0 <= seed <= SEEDS - count:
             more = f" and the {count - 1} after it" if count > 1 else ""
