@@ -180,6 +180,7 @@ def test_a_value_that_cannot_be_computed_fails_its_line_only(run_cli: RunCli, tm
         '{"prompt": "a", "headroom": 1e999}',
         '{"prompt": "a", "seconds": 1e999}',
         {"prompt": "a", "init_audio": "source.wav", "extend": 1e308, "seconds": None},
+        {"prompt": "a", "init_audio": "source.wav", "inpaint": ["9" * 5000 + ":00-"]},
         {"prompt": "a", "steps": 10**30},
         {"prompt": "b"},
     ]
@@ -187,7 +188,7 @@ def test_a_value_that_cannot_be_computed_fails_its_line_only(run_cli: RunCli, tm
     code, out, err = run_cli("generate", *arguments, "-s", "0.2")
     assert code == 1, err
     *failed, made = map(json.loads, out.splitlines())
-    assert ["error" in report for report in failed] == [True] * 7
+    assert ["error" in report for report in failed] == [True] * 8
     assert failed[0]["prompt"] == "\ud800"
     assert made["prompt"] == "b"
 

@@ -53,7 +53,7 @@ def parse_time(text: str) -> float:
     minutes, _, seconds = text.rpartition(":")
     if minutes and float(seconds) >= 60:
         raise RequestError(f"{text!r} has more than 59 seconds after the minutes")
-    return int(minutes or 0) * 60 + float(seconds)
+    return float(minutes or 0) * 60 + float(seconds)
 
 
 def parse_region(text: str) -> Region:
