@@ -39,6 +39,11 @@ def instruction_sets() -> list[str]:
     return []
 
 
+def logical_cores() -> int:
+    """The threads that the whole machine runs at once: two a core, where a core runs two."""
+    return os.cpu_count() or 1
+
+
 def cores() -> int:
     """The cores that this process may use: a container often gets fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

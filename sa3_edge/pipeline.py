@@ -29,6 +29,7 @@ from sa3_edge.tokenizer import Tokenizer
 
 Array = NDArray[np.float32]
 Conditioning = dict[str, Array]
+MOST_STEPS = 10_000  # far beyond what any sampler gains by
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 _SILENT: Progress = lambda stage, done, total: None  # noqa: E731
 
@@ -138,6 +139,8 @@ class Pipeline:
         """
         if count < 1:
             raise RequestError(f"count must be 1 or more, got {count}")
+        if count > SEEDS:
+            raise RequestError(f"count must be at most {SEEDS}, as many as there are seeds, got {count}")
         seed = secrets.randbelow(SEEDS - count + 1) if request.seed is None else request.seed
         if not 0 <= seed <= SEEDS - count:
             more = f" and the {count - 1} after it" if count > 1 else ""
@@ -178,10 +181,13 @@ class Pipeline:
         headroom = sampler.headroom_seconds if request.headroom is None else request.headroom
         steps = sampler.steps if request.steps is None else request.steps
         guidance = sampler.guidance if request.guidance is None else request.guidance
-        if steps < 1:
-            raise RequestError(f"steps must be 1 or more, got {steps}")
+        if not 1 <= steps <= MOST_STEPS:
+            raise RequestError(f"steps must be from 1 to {MOST_STEPS}, got {steps}")
         check_guidance(guidance, request.apg, request.negative_prompt)
-        plan = plan_request(request, headroom, manifest, notes)
+        try:
+            plan = plan_request(request, headroom, manifest, notes)
+        except OverflowError as error:  # seconds that are a number, but as samples no longer
+            raise RequestError(f"a time in the request is too large: {error}") from None
 
         text = self._encode_text(request.prompt, notes, progress)
         negative = self._encode_text(request.negative_prompt, notes, progress) if request.negative_prompt else None

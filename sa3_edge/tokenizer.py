@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sa3_edge.errors import BundleError
+from sa3_edge.errors import BundleError, RequestError
 
 
 class Tokenizer:
@@ -23,6 +23,13 @@ class Tokenizer:
         self._max_tokens = max_tokens
 
     def encode(self, text: str) -> tuple[list[int], int]:
-        """Token ids, at most `max_tokens`, and how many more the text has."""
+        """Token ids, at most `max_tokens`, and how many more the text has.
+
+        Raises RequestError for half a surrogate pair, which no encoding has.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise RequestError(f"the prompt is not valid Unicode: {error}") from None
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids[: self._max_tokens], max(0, len(ids) - self._max_tokens)

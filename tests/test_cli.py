@@ -15,7 +15,7 @@ from tests.conftest import RunCli
 HEAVY = ("torch", "coremltools", "onnxruntime", "openvino", "numpy", "tokenizers", "soundfile")
 
 
-@pytest.mark.parametrize("module", ["sa3_edge", "sa3_edge.cli"])
+@pytest.mark.parametrize("module", ["sa3_edge", "sa3_edge.cli", "sa3_edge.cli.app"])
 def test_importing_loads_nothing_heavy(module: str) -> None:
     script = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -40,6 +40,14 @@ def test_export_without_its_extra_says_how_to_get_it(run_cli: RunCli, monkeypatc
     code, _, err = run_cli("export", "--synthetic", "tiny")
     assert code == 1
     assert 'pip install "sa3-edge[export]"' in err
+
+
+def test_export_into_what_is_no_folder_says_so_in_a_line(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = run_cli("export", "--synthetic", "tiny", "--out", tmp_path / "file" / "bundle")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith(f"error: the export failed at {tmp_path / 'file'}")
+    assert "Not a directory" in err or "File exists" in err
 
 
 def test_version(run_cli: RunCli) -> None:

@@ -3,16 +3,21 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 import pytest
+import soundfile
 import typer
 
 from sa3_edge.audio_file import stored_bits
 from sa3_edge.cli.app import app
 from sa3_edge.cli.config import DEFAULTS, config_file
+from sa3_edge.cli.requests import RequestOptions
+from sa3_edge.engines import ENGINES
 from tests.conftest import RunCli
 
 README = Path(__file__).parents[1] / "README.md"
@@ -76,6 +81,40 @@ def test_a_default_format_gives_way_to_what_was_typed(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize(
+    ("edit", "seconds"), [((), 0.3), (("--inpaint", "0.1:0.2"), 0.3), (("--extend", "0.2"), 0.5), (("-s", "0.2"), 0.2)]
+)
+def test_a_default_length_is_not_for_recordings(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: tuple[str, ...], seconds: float
+) -> None:
+    monkeypatch.setenv("SA3_EDGE_SECONDS", "0.7")
+    source = tmp_path / "source.wav"
+    soundfile.write(source, np.full((13230, 2), 0.1), 44100)
+    code, out, err = run_cli(
+        "generate", "x", "-m", "demo", "--json", "-o", tmp_path / "x.wav", "--init-audio", source, *edit
+    )
+    assert code == 0, err
+    assert json.loads(out)["seconds"] == pytest.approx(seconds)
+
+
+def test_a_default_length_is_for_lines_of_a_list_from_text(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SA3_EDGE_SECONDS", "0.7")
+    soundfile.write(tmp_path / "source.wav", np.full((13230, 2), 0.1), 44100)
+    lines = [
+        {"prompt": "a"},
+        {"prompt": "b", "seconds": 0.2},
+        {"prompt": "c", "init_audio": "source.wav"},
+        {"prompt": "d", "init_audio": "source.wav", "extend": 0.2},
+    ]
+    prompts = tmp_path / "list.jsonl"
+    prompts.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-o", tmp_path / "clips")
+    assert code == 0, out + err
+    assert [json.loads(line)["seconds"] for line in out.splitlines()] == pytest.approx([0.7, 0.2, 0.3, 0.5])
+
+
 def test_a_default_depth_is_taken_where_the_format_has_it(
     run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +132,15 @@ def test_a_default_that_does_not_exist_is_named(
     code, _, err = run_cli("generate", "x", "-m", "demo", "-o", "x.wav")
     assert code == 2
     assert f"the default {key.lower()} is '{value}'; choose" in err
+
+
+def test_default_threads_are_as_many_as_there_are_cores(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sa3_edge.engines.logical_cores", lambda: 3)
+    monkeypatch.setenv("SA3_EDGE_THREADS", "4")
+    code, _, err = run_cli("generate", "x", "-m", "demo", "-o", tmp_path / "x.wav")
+    assert (code, "threads must be from 1 to 3" in err) == (2, True)
 
 
 @pytest.fixture
@@ -150,8 +198,12 @@ def test_regenerate_takes_compute_units(
     ("text", "said"),
     [
         ('modle = "demo"', "unknown setting 'modle'; choose model"),
-        ('steps = "many"', "steps must be int, got 'many'"),
-        ("limiter = 1", "limiter must be bool"),
+        ('steps = "many"', "steps must be a whole number, got 'many'"),
+        ("steps = 1.5", "steps must be a whole number"),
+        (f"seconds = 1{'0' * 400}", "seconds is too large"),
+        ("seconds = true", "seconds must be a number, got True"),
+        ("model = 1.5", "model must be text"),
+        ("limiter = 1", "limiter must be true or false, got 1"),
         ("steps = = 3", "cannot be read"),
     ],
 )
@@ -169,6 +221,49 @@ def test_a_wrong_variable_is_named(run_cli: RunCli, monkeypatch: pytest.MonkeyPa
     code, _, err = run_cli("generate", "x", "-m", "demo")
     assert code == 2
     assert f"{name} must be" in err
+    if name == "SA3_EDGE_LIMITER":
+        assert "one of true, yes, on, 1, false, no, off, 0, got 'perhaps'" in err
+
+
+@pytest.mark.parametrize(("word", "limiter"), [("on", True), ("off", False)])
+def test_a_switch_is_on_or_off(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, limiter: bool
+) -> None:
+    monkeypatch.setenv("SA3_EDGE_LIMITER", word)
+    assert _options(run_cli, tmp_path, "-m", "demo", "-s", "0.2")["limiter"] is limiter
+
+
+def test_whole_numbers_are_depths_and_lengths_too(run_cli: RunCli, write: Write, tmp_path: Path) -> None:
+    write('model = "demo"\nbits = 16\nseconds = 1\nthreads = 1\n')
+    assert _options(run_cli, tmp_path)["seconds"] == 1.0
+    assert stored_bits(tmp_path / "x.wav") == "16"
+
+
+def test_wrong_defaults_are_in_the_way_of_generating_only(run_cli: RunCli, write: Write, tmp_path: Path) -> None:
+    write('model = "demo"')
+    clip = tmp_path / "x.wav"
+    _options(run_cli, tmp_path, "-s", "0.2")
+    write("modle = 3")
+    for arguments in (
+        ("--help",), ("--version",), ("generate", "--help"), ("models",), ("inspect", "demo"), ("info", clip),
+        ("regenerate", clip, "-o", tmp_path / "again.wav"),
+    ):  # fmt: skip
+        code, _, err = run_cli(*arguments)
+        assert (code, "modle" in err) == (0, False), arguments
+    assert "no model called" in run_cli("remove", "absent", "--yes")[2]
+    assert run_cli("generate", "x", "-m", "demo")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("modle = 3", "unknown setting 'modle'"), ('bits = "20"', "the default bits")]
+)
+def test_doctor_shows_wrong_defaults(run_cli: RunCli, write: Write, text: str, said: str) -> None:
+    write(text)
+    code, out, _ = run_cli("doctor")
+    assert (code, "  broken: " in out, said in out) == (0, True, True)
+    report = json.loads(run_cli("doctor", "--json")[1])
+    assert report["defaults"] == {}
+    assert said in report["defaults_problem"]
 
 
 def test_doctor_names_the_config_file(run_cli: RunCli, write: Write) -> None:
@@ -191,6 +286,31 @@ def test_every_option_is_in_the_documentation() -> None:
     text = README.read_text(encoding="utf-8")
     missing = {name for name in _all_options() if not re.search(rf"{re.escape(name)}(?![\w-])", text)}
     assert missing - {"--help"} == set()
+
+
+def _help(command: str) -> dict[str, str]:
+    """The help of a command's options, by their names."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return {parameter.name: getattr(parameter, "help", "") for parameter in commands[command].params}
+
+
+def test_help_names_every_engine() -> None:
+    for command in ("generate", "regenerate"):
+        assert set(re.findall(r"[\w-]+", _help(command)["engine"])) >= set(ENGINES)
+
+
+def test_help_and_documentation_of_regenerate_are_its_own() -> None:
+    assert "--prompts" in _help("generate")["output"]
+    assert "--prompts" not in _help("regenerate")["output"]
+    (listed,) = re.findall(r"`sa3-edge regenerate FILE` takes (.*?)\. ", README.read_text(encoding="utf-8"), re.DOTALL)
+    options = {f"--{name.replace('_', '-')}" for name in _help("regenerate")} - {"--file"}
+    assert set(re.findall(r"`([^`]+)`", listed)) == options
+
+
+def test_every_option_of_a_line_is_in_the_documentation() -> None:
+    text = README.read_text(encoding="utf-8")
+    (listed,) = re.findall(r"with any of (.*?); a `.txt` list", text, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", listed)) == {option.name for option in fields(RequestOptions)}
 
 
 def test_every_default_is_in_the_documentation() -> None:

@@ -361,6 +361,40 @@ def test_standard_output_is_the_file(tmp_path: Path, format_name: str) -> None:
     assert read_record(tmp_path / "clip").prompt == prompt
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's full disk")
+@pytest.mark.parametrize("arguments", [("-o", "-"), ("-o", "x.wav"), ("-o", "x.wav", "--json")])
+def test_a_standard_output_that_is_full_is_said_in_a_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "sa3_edge", "generate", "x", "-m", "demo", "-s", "0.2", *arguments]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: standard output cannot be written: No space left on device"
+    assert "Exception" not in done.stderr
+
+
+def test_a_clip_without_a_name_needs_a_writable_folder_first(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise RequestError(f"the directory {path.parent} is not writable")
+
+    def never(*arguments: object, **options: object) -> None:
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr("sa3_edge.cli.output.check_destination", refuse)
+    monkeypatch.setattr("sa3_edge.cli.generate.Pipeline.load", never)
+    code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2")
+    assert (code, err) == (2, "error: the directory . is not writable\n")
+
+
+@pytest.mark.parametrize("letters", [245, 300])
+def test_a_name_that_the_system_refuses_is_said_before_any_work(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, letters: int
+) -> None:
+    monkeypatch.setattr("sa3_edge.cli.generate.Pipeline.load", None)
+    code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2", "-o", tmp_path / f"{'x' * letters}.wav")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "File name too long" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

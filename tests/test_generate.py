@@ -1,6 +1,10 @@
 """`sa3-edge generate` makes what the reference makes, and refuses what cannot be."""
 
+import contextlib
 import json
+import os
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +69,13 @@ def test_any_text_is_a_prompt(pipeline: Pipeline, prompt: str) -> None:
     made = pipeline.generate(GenerationRequest(prompt, 0.5, seed=1, steps=1))
     assert np.isfinite(made.audio).all()
     assert bool(made.notes) == (len(prompt) > 400)  # a prompt that is cut is said
+
+
+def test_half_a_character_is_no_prompt(pipeline: Pipeline) -> None:
+    with pytest.raises(RequestError, match="not valid Unicode"):
+        pipeline.generate(GenerationRequest("\ud800", 0.5))
+    with pytest.raises(RequestError, match="not valid Unicode"):
+        pipeline.generate(GenerationRequest("x", 0.5, guidance=3, negative_prompt="\ud800"))
 
 
 def test_the_same_seed_is_the_same_music_and_another_is_not(pipeline: Pipeline) -> None:
@@ -132,11 +143,16 @@ def test_graphs_are_loaded_when_needed_and_freed_after_use(tiny_bundle: Path) ->
         (("--seconds", "0.05"), "seconds must be"),
         (("--seconds", "nan"), "seconds must be"),
         (("--seconds", "five"), "--seconds"),
-        (("--steps", "0"), "steps must be 1 or more, got 0"),
+        (("--steps", "0"), "steps must be from 1 to 10000, got 0"),
+        (("--steps", "9" * 30), "steps must be from 1 to 10000"),
         (("--headroom", "-1"), "headroom"),
+        (("--headroom", "1e308"), "too large"),
+        (("--count", "9" * 30), "count must be at most"),
         (("--seed", "-1"), "seed must be between"),
         (("--seed", "4294967296"), "seed must be between"),
-        (("--threads", "0"), "threads must be 1 or more"),
+        (("--threads", "0"), "threads must be from 1 to"),
+        (("--threads", str((os.cpu_count() or 1) + 1)), f"from 1 to {os.cpu_count() or 1}, the logical cores"),
+        (("--threads", "9" * 30), "threads must be from 1 to"),
         (("--engine", "abacus"), "unknown engine 'abacus'; choose onnxruntime"),
         (("--model", "no-such-model"), "no model is called 'no-such-model'"),
         (("-o", "song.xyz"), "no known format; choose wav"),
@@ -172,9 +188,30 @@ def test_an_unexpected_fault_is_one_line_unless_debugging(
     arguments = ("generate", "x", "--model", "demo", "-o", tmp_path / "x.wav")
     code, _, err = run_cli(*arguments)
     assert (code, err.count("\n")) == (1, 1)
-    code, _, err = run_cli("--debug", *arguments)
-    assert code == 1
-    assert "Traceback" in err
+    for debugging in (("--debug", *arguments), (*arguments, "--debug")):
+        code, _, err = run_cli(*debugging)
+        assert code == 1
+        assert "Traceback" in err
+
+
+def test_after_two_dashes_all_is_prompt(run_cli: RunCli, tmp_path: Path) -> None:
+    made = tmp_path / "x.wav"
+    code, out, err = run_cli("generate", "-m", "demo", "-s", "0.2", "-o", made, "--json", "--", "--debug")
+    assert code == 0, err
+    assert json.loads(out)["prompt"] == "--debug"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="bytes as arguments")
+@pytest.mark.parametrize(
+    "arguments", [("x", "-o", b"bad\xff.wav"), ("x", "--init-audio", b"bad\xff.wav"), (b"bad\xff",)]
+)
+def test_what_is_not_utf_8_is_refused(tmp_path: Path, arguments: tuple[str | bytes, ...]) -> None:
+    command = [sys.executable, "-m", "sa3_edge", "generate", "-m", "demo", "-s", "0.2", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: bad\\xff")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_demo_says_that_it_makes_noise(run_cli: RunCli, tmp_path: Path) -> None:
@@ -200,6 +237,26 @@ def test_files_are_named_after_the_prompt_and_never_replaced(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lofi-piano-5-2.wav", "lofi-piano-5.wav"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX terminals")
+def test_the_result_is_on_standard_output_while_bars_are_on_a_terminal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sa3_edge", "generate", "x", "-m", "demo", "-s", "0.2", "--seed", "1"]
+    controller, terminal = os.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    drawn = b""
+    with subprocess.Popen(
+        [*command, "-o", "x.wav"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        with contextlib.suppress(OSError):  # how Linux ends a terminal that nobody has open
+            while chunk := os.read(controller, 4096):
+                drawn += chunk
+        out, _ = process.communicate()
+    os.close(controller)
+    assert out.startswith(b"x.wav  0.20 s of audio")
+    assert b"Denoising" in drawn
+    assert b"s of audio" not in drawn
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_interrupting_leaves_no_file_and_exits_130(tmp_path: Path) -> None:
     script = (
@@ -217,6 +274,52 @@ def test_interrupting_leaves_no_file_and_exits_130(tmp_path: Path) -> None:
     assert done.returncode == 130, done.stderr
     assert done.stderr == "interrupted\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_interrupt_is_acknowledged_while_a_graph_runs(tmp_path: Path) -> None:
+    # As in a graph, the main thread is in a call that no signal ends, until this test has seen the line.
+    script = (
+        "import os, signal, sys\n"
+        "from sa3_edge import cli, pipeline\n"
+        "def busy(*arguments):\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
+        "    os.write(1, b'busy')\n"
+        "    os.read(0, 1)\n"
+        "pipeline.ping_pong = busy\n"
+        "sys.argv = ['sa3-edge', 'generate', 'x', '--model', 'demo', '--seconds', '1', '-o', 'x.wav']\n"
+        "cli.main()\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(4) == b"busy"
+        process.send_signal(signal.SIGINT)
+        said, _, _ = select.select([process.stderr], [], [], 60)  # only so that a failure ends
+        process.stdin.write(b"x")
+        _, err = process.communicate()
+    assert said
+    assert (process.returncode, err) == (130, b"interrupted\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("module", ["typer", "onnxruntime"])
+def test_interrupting_while_a_library_is_loaded_exits_130(tmp_path: Path, module: str) -> None:
+    (tmp_path / f"{module}.py").write_text(
+        "import os, signal\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except BaseException:\n"
+        "    raise ImportError('half of it is loaded') from None\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "sa3_edge", "generate", "x", "-m", "demo", "-o", str(tmp_path / "x.wav")]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_a_bad_request_in_python_is_a_value_error(pipeline: Pipeline) -> None:

@@ -129,6 +129,102 @@ def test_a_text_list_is_a_prompt_a_line(run_cli: RunCli, tmp_path: Path) -> None
     assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["lofi piano", "rain"]
 
 
+@pytest.mark.parametrize("output", [(), ("-o", "my.clips")])
+def test_a_folder_may_have_a_dot_in_its_name(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _list(tmp_path, ["rain"], "my.list.txt")
+    (tmp_path / "my.clips").mkdir()
+    code, _, err = run_cli("generate", "--prompts", "my.list.txt", "-m", "demo", "-s", "0.2", *output)
+    assert code == 0, err
+    assert Path("my.clips" if output else "my.list-clips", "0001-rain.wav").is_file()
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(run_cli: RunCli, tmp_path: Path) -> None:
+    prompts = _list(tmp_path, [])
+    prompts.write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\r\n')
+    code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["prompt"] == "a"
+
+
+def test_a_prompt_may_have_what_unicode_calls_the_end_of_a_line(run_cli: RunCli, tmp_path: Path) -> None:
+    prompts = _list(tmp_path, [json.dumps({"prompt": "one\u2028two"}, ensure_ascii=False)])
+    arguments = ("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    assert [json.loads(run_cli(*arguments)[1]).get("skipped", False) for _ in range(2)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "foreign", [b'{"name": "0001-a.w', b'{"a": 1}\n', b"[1]\n", b"\xff\n", b'{"name": 3, "request": 4}\n']
+)
+def test_what_is_no_result_counts_nothing(run_cli: RunCli, tmp_path: Path, foreign: bytes) -> None:
+    prompts = _list(tmp_path, ["a"], "list.txt")
+    arguments = ("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "results.jsonl").write_bytes(foreign)
+    reports = []
+    for _ in range(2):
+        code, out, err = run_cli(*arguments)
+        assert code == 0, err
+        reports.append(json.loads(out))
+    assert [report.get("skipped", False) for report in reports] == [False, True]
+
+
+def test_a_value_that_cannot_be_computed_fails_its_line_only(run_cli: RunCli, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "source.wav", np.full((13230, 2), 0.1), 44100)
+    lines = [
+        {"prompt": "\ud800"},
+        {"prompt": "a", "negative_prompt": "\udfff", "cfg": 3},
+        '{"prompt": "a", "headroom": 1e308}',
+        '{"prompt": "a", "headroom": 1e999}',
+        '{"prompt": "a", "seconds": 1e999}',
+        {"prompt": "a", "init_audio": "source.wav", "extend": 1e308, "seconds": None},
+        {"prompt": "a", "init_audio": "source.wav", "inpaint": ["9" * 5000 + ":00-"]},
+        {"prompt": "a", "steps": 10**30},
+        {"prompt": "b"},
+    ]
+    arguments = ("--prompts", _list(tmp_path, lines), "-m", "demo", "-o", tmp_path / "clips", "--steps", "1")
+    code, out, err = run_cli("generate", *arguments, "-s", "0.2")
+    assert code == 1, err
+    *failed, made = map(json.loads, out.splitlines())
+    assert ["error" in report for report in failed] == [True] * 8
+    assert failed[0]["prompt"] == "\ud800"
+    assert made["prompt"] == "b"
+
+
+def test_quiet_prints_only_the_errors_of_a_list(run_cli: RunCli, tmp_path: Path) -> None:
+    prompts = _list(tmp_path, [{"prompt": "a", "seconds": 500}, {"prompt": "b"}])
+    arguments = ["generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips", "--quiet"]
+    code, out, err = run_cli(*arguments)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[0].startswith("line 1: 500 seconds")
+    assert len(run_cli(*arguments, "--json")[1].splitlines()) == 2
+    assert run_cli(*arguments[:2], _list(tmp_path, ["b"], "b.txt"), *arguments[3:]) == (0, "", "")
+
+
+def test_a_folder_that_cannot_be_is_said_in_a_line(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _list(tmp_path, ["rain"], "list.txt")
+    code, out, err = run_cli("generate", "--prompts", "list.txt", "-m", "demo", "-o", "list.txt/clips")
+    assert (code, out, err) == (2, "", "error: clips cannot be put into list.txt/clips: Not a directory\n")
+
+
+def test_results_that_cannot_be_written_stop_the_list(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(result: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sa3_edge.cli.batch.json_text", full)
+    prompts = _list(tmp_path, ["a", "b"], "list.txt")
+    code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    assert (code, out) == (1, "")
+    assert err.endswith("results.jsonl cannot be written: No space left on device\n")
+
+
 def test_a_line_that_fails_does_not_stop_the_others(run_cli: RunCli, tmp_path: Path) -> None:
     prompts = _list(tmp_path, [{"prompt": "a", "seconds": 500}, {"prompt": "b"}])
     code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
@@ -143,6 +239,7 @@ def test_a_line_that_fails_does_not_stop_the_others(run_cli: RunCli, tmp_path: P
     ("lines", "said"),
     [
         (["{"], "line 1: not JSON"),
+        (['{"prompt": "a", "seed": ' + "9" * 5000 + "}"], "line 1: not JSON"),
         ([{"prompt": "a"}, {"seconds": 3}], 'line 2: must be an object with a "prompt"'),
         ([{"prompt": "a", "tempo": 90}], "line 1: unknown option 'tempo'"),
         ([{"prompt": "a", "seconds": "long"}], "line 1: seconds cannot be 'long'"),
@@ -173,6 +270,8 @@ def test_a_wrong_list_is_refused_before_anything_is_made(
         (("--prompts", "list.txt", "--verbose"), "--verbose does not go with --prompts"),
         (("--prompts", "list.txt", "--play"), "--play does not go with --prompts"),
         (("--prompts", "list.txt", "-o", "clip.wav"), "the output is a folder"),
+        (("--prompts", "list.txt", "-o", "list.txt"), "the output is a folder"),
+        (("--prompts", "list.txt", "-o", "-"), "the output is a folder"),
     ],
 )
 def test_wrong_combinations(

@@ -1,11 +1,13 @@
 """The commands and their options. What they do is in the modules beside this one, loaded when a command runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from sa3_edge import models
+from sa3_edge.cli.config import DEPENDENT, defaults
 
 app = typer.Typer(
     name="sa3-edge",
@@ -16,16 +18,31 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+
+class _TakesDefaults(TyperCommand):
+    """A command whose options, where they are not typed, are what the user has set as default.
+
+    The defaults are read when it runs: whatever is wrong with them, all else works.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        for name, value in defaults().items():
+            if name not in DEPENDENT and ctx.get_parameter_source(name).name == "DEFAULT":
+                ctx.params[name] = value
+        return super().invoke(ctx)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="An installed model's name, a bundle's folder, or demo.")
 ]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads; all cores by default.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads; one a physical core by default.")]
 ComputeUnitsOption = Annotated[
     str | None,
     typer.Option("--compute-units", help="Where Core ML may run: all, cpu_and_ne, cpu_and_gpu or cpu_only."),
 ]
-EngineOption = Annotated[str, typer.Option("--engine", help="What runs the graphs.")]
+_ENGINES = "onnxruntime, openvino, openvino-bf16, coreml or onnxruntime-coreml"
+EngineOption = Annotated[str, typer.Option("--engine", help=f"What runs the graphs: {_ENGINES}.")]
 FormatsOption = Annotated[str, typer.Option("--engine", help="Formats to export, comma-separated: onnx, coreml.")]
 PrecisionOption = Annotated[
     str | None,
@@ -37,15 +54,6 @@ PrecisionOption = Annotated[
 ]
 
 _EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
-OutputOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="The file to write (with --prompts, the folder); - is standard output; named after the prompt by default.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
 FormatOption = Annotated[
     str | None,
     typer.Option(help="wav, flac, ogg, opus or mp3; by the output's name, else wav.", rich_help_panel=_OUTPUT),
@@ -69,12 +77,12 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with errors.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with errors; may stand anywhere.")] = False,
 ) -> None:
-    """Read by `main` (debug) and by the callback above (version)."""
+    """Read by the callback above (version) and, wherever it stands, by `main` (debug)."""
 
 
-@app.command()
+@app.command(cls=_TakesDefaults)
 def generate(
     prompt: Annotated[str | None, typer.Argument(help='What to hear, e.g. "lofi piano". May be empty.')] = None,
     seconds: Annotated[
@@ -89,7 +97,7 @@ def generate(
     init_audio: Annotated[
         Path | None,
         typer.Option(
-            help="A recording to start from, in any format, rate and number of channels.", rich_help_panel=_EDITING
+            help="A recording to start from: wav, flac, ogg, mp3 and others, at any rate.", rich_help_panel=_EDITING
         ),
     ] = None,
     noise_level: Annotated[
@@ -144,7 +152,16 @@ def generate(
             help="A list instead of PROMPT: text, or JSONL with options a line. Resumable.", rich_help_panel=_OUTPUT
         ),
     ] = None,
-    output: OutputOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write (with --prompts, the folder); - is standard output; named after the prompt by "
+            "default.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     format: FormatOption = None,
     bits: BitsOption = None,
     limiter: Annotated[
@@ -183,9 +200,8 @@ def generate(
     """
     from sa3_edge.cli import batch
     from sa3_edge.cli import generate as single
-    from sa3_edge.cli.config import defaults
     from sa3_edge.cli.output import FileOptions
-    from sa3_edge.cli.requests import RequestOptions
+    from sa3_edge.cli.requests import RequestOptions, with_usual_seconds
     from sa3_edge.errors import RequestError
 
     shape = RequestOptions(
@@ -205,17 +221,18 @@ def generate(
         splice=splice,
         limiter=limiter,
     )
-    files = FileOptions(output, save_latents, format, bits, sidecar).with_defaults(defaults())
+    usual = defaults()
+    files = FileOptions(output, save_latents, format, bits, sidecar).with_defaults(usual)
     units = single.compute_units(engine, compute_units)
     options = single.RunOptions(model, engine, threads, json, quiet, verbose, play, units)
     if (prompt is None) == (prompts is None):
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
     if prompts is None:
-        single.run(prompt or "", shape, count, files, options)
+        single.run(prompt or "", with_usual_seconds(shape, usual.get("seconds")), count, files, options)
     elif count != 1:
         raise RequestError("--count does not go with --prompts")
     else:
-        batch.run(prompts, shape, files, options)
+        batch.run(prompts, shape, usual.get("seconds"), files, options)
 
 
 @app.command()
@@ -236,9 +253,17 @@ def regenerate(
     cfg: Annotated[float | None, typer.Option(help="Another guidance scale.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="Another negative prompt.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Another model.")] = None,
-    engine: Annotated[str | None, typer.Option(help="Another engine.")] = None,
+    engine: Annotated[str | None, typer.Option(help=f"Another engine: {_ENGINES}.")] = None,
     compute_units: ComputeUnitsOption = None,
-    output: OutputOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write; - is standard output; named after the prompt by default.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     format: FormatOption = None,
     bits: BitsOption = None,
     sidecar: SidecarOption = False,

@@ -5,16 +5,17 @@ and `results.jsonl` go to one folder; a line whose clip is there and was made by
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_edge.audio_file import Encoding
+from sa3_edge.audio_file import FORMATS, Encoding
 from sa3_edge.bundle import sha256_of
 from sa3_edge.cli import output
-from sa3_edge.cli.display import json_text, print_json, stage_bars
+from sa3_edge.cli.display import err, json_text, print_json, stage_bars
 from sa3_edge.cli.generate import STAGES, RunOptions, open_pipeline
-from sa3_edge.cli.requests import RequestOptions, build_request, line_options
+from sa3_edge.cli.requests import RequestOptions, build_request, line_options, with_usual_seconds
 from sa3_edge.errors import RequestError, Sa3Error
 from sa3_edge.pipeline import Pipeline
 
@@ -46,20 +47,22 @@ class _Line:
         }
 
 
-def read_list(path: Path, defaults: RequestOptions) -> list[_Line]:
+def read_list(path: Path, defaults: RequestOptions, usual_seconds: float | None) -> list[_Line]:
     """All lines, checked as far as that is possible without the model. Raises RequestError with the line's number."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"the list {path} cannot be read: {error}") from None
     lines = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines: what else Unicode calls the end of a line may stand in a prompt.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            lines.append(_parse_line(number, line.strip(), path, defaults))
+            parsed = _parse_line(number, line.strip(), path, defaults)
         except RequestError as error:
             raise RequestError(f"{path}, line {number}: {error}") from None
+        lines.append(replace(parsed, options=with_usual_seconds(parsed.options, usual_seconds)))
     if not lines:
         raise RequestError(f"the list {path} has no prompts")
     return lines
@@ -70,7 +73,7 @@ def _parse_line(number: int, line: str, path: Path, defaults: RequestOptions) ->
         return _Line(number, line, defaults)
     try:
         data = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"not JSON: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("prompt"), str):
         raise RequestError('must be an object with a "prompt"')
@@ -80,22 +83,35 @@ def _parse_line(number: int, line: str, path: Path, defaults: RequestOptions) ->
     return _Line(number, prompt, options)
 
 
-def _finished(folder: Path) -> dict[str, dict[str, Any]]:
-    """By name of a clip that is there, the request that it was made by last. A line that a crash cut counts nothing."""
+def _finished(folder: Path) -> dict[str, Any]:
+    """By name of a clip that is there, the request that it was made by last.
+
+    A line that a crash cut, or that something else wrote, counts nothing.
+    """
     requests = {}
     if (folder / RESULTS).is_file():
-        for line in (folder / RESULTS).read_text(encoding="utf-8").splitlines():
+        for line in (folder / RESULTS).read_bytes().splitlines():
             try:
                 result = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 continue
-            if (folder / result["name"]).is_file():
-                requests[result["name"]] = result["request"]
+            match result:
+                case {"name": str(name), "request": request} if (folder / name).is_file():
+                    requests[name] = request
     return requests
 
 
-def run(path: Path, defaults: RequestOptions, files: output.FileOptions, options: RunOptions) -> None:
-    """Make what is not there yet. A line that fails is reported and the others are made; then exit 1."""
+def run(
+    path: Path,
+    defaults: RequestOptions,
+    usual_seconds: float | None,
+    files: output.FileOptions,
+    options: RunOptions,
+) -> None:
+    """Make what is not there yet. A line that fails is reported and the others are made; then exit 1.
+
+    `usual_seconds` is for lines that make a clip from text and, like `defaults`, say no length.
+    """
     for option, given in (
         ("--save-latents", files.latents is not None),
         ("--play", options.play),
@@ -103,14 +119,19 @@ def run(path: Path, defaults: RequestOptions, files: output.FileOptions, options
     ):
         if given:
             raise RequestError(f"{option} does not go with --prompts")
-    lines = read_list(path, defaults)
+    lines = read_list(path, defaults, usual_seconds)
     folder = files.audio or Path(f"{path.stem}-clips")
-    if folder.suffix or folder.is_file() or folder == output.STDOUT:
+    is_audio = folder.suffix.lower().removeprefix(".") in FORMATS
+    if is_audio or os.path.isfile(folder) or folder == output.STDOUT:
         raise RequestError(f"with --prompts the output is a folder, got {folder}")
     encoding = files.encoding()
     pipeline = open_pipeline(options, keep_loaded=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    finished = _finished(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        output.check_writable(folder / RESULTS)
+        finished = _finished(folder)
+    except OSError as error:
+        raise RequestError(f"clips cannot be put into {folder}: {error.strerror or error}") from None
     failed = 0
     for line in lines:
         name, key = line.file_name(encoding.format), line.key(pipeline, encoding)
@@ -124,7 +145,10 @@ def run(path: Path, defaults: RequestOptions, files: output.FileOptions, options
                 report = {"line": line.number, "prompt": line.prompt, "error": str(error)}
             else:
                 _remember(folder, {"name": name, "request": key, "result": report})
-        print_json(report)
+        if options.json or not options.quiet:
+            print_json(report)
+        elif "error" in report:
+            err().print(f"line {line.number}: {report['error']}", markup=False, soft_wrap=True)
     if failed:
         raise Sa3Error(f"{failed} of {len(lines)} clips could not be made; their lines above say why")
 
@@ -137,5 +161,12 @@ def _make(line: _Line, files: output.FileOptions, pipeline: Pipeline, options: R
 
 
 def _remember(folder: Path, result: dict[str, Any]) -> None:
-    with (folder / RESULTS).open("a", encoding="utf-8") as file:
-        file.write(json_text(result))
+    try:
+        with (folder / RESULTS).open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # a crash cut the last line
+                    file.write(b"\n")
+            file.write(json_text(result).encode())
+    except OSError as error:
+        raise Sa3Error(f"{folder / RESULTS} cannot be written: {error.strerror or error}") from error

@@ -31,8 +31,9 @@ DEFAULTS: dict[str, type] = {
     "limiter": bool,
 }
 # Of what else was typed these depend: a default that does not go with it is no error, but gives way.
-DEPENDENT = frozenset({"compute_units", "format", "bits"})
-_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+DEPENDENT = frozenset({"compute_units", "seconds", "format", "bits"})
+_BOOLEANS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
+_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def config_file() -> Path:
@@ -50,15 +51,20 @@ def _from_file(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise RequestError(f"the config file {path} cannot be read: {error}") from None
     for key, value in values.items():
         if key not in DEFAULTS:
             raise RequestError(f"{path}: unknown setting {key!r}; choose {', '.join(DEFAULTS)}")
         kind = DEFAULTS[key]
-        whole_for_real = kind is float and isinstance(value, int) and not isinstance(value, bool)
-        if type(value) is not kind and not whole_for_real:
-            raise RequestError(f"{path}: {key} must be {kind.__name__}, got {value!r}")
+        # `bits = 16` and `seconds = 20` are what people write.
+        stands_for_kind = type(value) is int and kind in (str, float)
+        if type(value) is not kind and not stands_for_kind:
+            raise RequestError(f"{path}: {key} must be {_NAMES[kind]}, got {value!r}")
+        try:
+            values[key] = kind(value)
+        except OverflowError:
+            raise RequestError(f"{path}: {key} is too large") from None
     return values
 
 
@@ -72,5 +78,6 @@ def _from_environment() -> dict[str, Any]:
         try:
             values[key] = _BOOLEANS[text.lower()] if kind is bool else kind(text)
         except (ValueError, KeyError):
-            raise RequestError(f"{name} must be {kind.__name__}, got {text!r}") from None
+            wanted = f"one of {', '.join(_BOOLEANS)}" if kind is bool else _NAMES[kind]
+            raise RequestError(f"{name} must be {wanted}, got {text!r}") from None
     return values

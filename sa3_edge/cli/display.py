@@ -1,6 +1,8 @@
 """What the commands show: progress on stderr, results on stdout."""
 
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from sa3_edge.errors import Sa3Error
 from sa3_edge.pipeline import Progress as OnProgress
 
 
@@ -29,13 +32,28 @@ def err() -> Console:
 
 def json_text(result: Mapping[str, object]) -> str:
     """One JSON object on one line."""
-    return json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+    # Half a surrogate pair, as a list's line may have it, can be written only as an escape.
+    return re.sub(r"[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text) + "\n"
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """A block that writes to stdout and flushes it. Raises Sa3Error if that cannot be."""
+    try:
+        yield
+    except OSError as error:
+        # Else what is left is tried again at exit, and fails in Python's words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Sa3Error(f"standard output cannot be written: {error.strerror or error}") from error
 
 
 def print_json(result: Mapping[str, object]) -> None:
     """One JSON object on stdout, at once: a long run is followed line by line."""
-    sys.stdout.write(json_text(result))
-    sys.stdout.flush()
+    text = json_text(result)
+    with standard_output():
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 @contextmanager
@@ -53,7 +71,13 @@ def stage_bars(labels: Mapping[str, str], quiet: bool) -> Iterator[OnProgress]:
         TimeRemainingColumn(),
     )
     console = err()
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
+    with Progress(
+        *columns,
+        console=console,
+        disable=quiet or not console.is_terminal,
+        # Results go where stdout goes; above the bars, on their console, only if that is a terminal too.
+        redirect_stdout=sys.stdout.isatty(),
+    ) as bars:
         tasks: dict[str, TaskID] = {}
 
         def move(stage: str, done: int, total: int) -> None:

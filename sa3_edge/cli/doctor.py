@@ -3,15 +3,17 @@
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from rich.filesize import decimal
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.cli.config import config_file, defaults
 from sa3_edge.cli.display import print_json
+from sa3_edge.cli.output import FileOptions
 from sa3_edge.engines import ENGINES, EngineOptions, create_engine
 from sa3_edge.engines.cache import cache_folder
-from sa3_edge.errors import Sa3Error
+from sa3_edge.errors import RequestError, Sa3Error
 from sa3_edge.machine import cores, instruction_sets, processor
 from sa3_edge.models import installed_models, models_folder
 
@@ -53,9 +55,20 @@ def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def _defaults() -> tuple[dict[str, Any], str | None]:
+    """The user's defaults, and what is wrong with them."""
+    try:
+        values = defaults()
+        FileOptions(None, None, None, None, False).with_defaults(values)
+    except RequestError as error:
+        return {}, str(error)
+    return values, None
+
+
 def run(json: bool) -> None:
     """Collect and print; nothing here fails because something is missing, it says so."""
     packages = {package: _version(package) for package in _PACKAGES}
+    values, problem = _defaults()
     report = {
         "sa3-edge": _version("sa3-edge"),
         "python": platform.python_version(),
@@ -64,7 +77,8 @@ def run(json: bool) -> None:
         "packages": packages,
         "engines": {name: _engine_state(name) for name in ENGINES},
         "config_file": str(config_file()),
-        "defaults": defaults(),
+        "defaults": values,
+        "defaults_problem": problem,
         "cache": {"folder": str(cache_folder()), "bytes": _bytes_in(cache_folder())},
         "models_folder": str(models_folder()),
         "models": {name: _model_state(path) for name, path in installed_models().items()},
@@ -83,7 +97,9 @@ def run(json: bool) -> None:
     for name in ENGINES:
         print(f"  {name:20} {_engine_state(name)}")
     print(f"\ndefaults from {config_file()} and SA3_EDGE_* variables")
-    for name, value in defaults().items():
+    if problem is not None:
+        print(f"  broken: {problem}")
+    for name, value in values.items():
         print(f"  {name:20} {value}")
     print(f"\n{decimal(_bytes_in(cache_folder()))} of compiled graphs in {cache_folder()}, safe to delete")
     print(f"\nmodels in {models_folder()}")

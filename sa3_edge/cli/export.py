@@ -41,16 +41,20 @@ def run(options: ExportOptions, json: bool) -> None:
         export = partial(export_synthetic, options.synthetic or "")
     formats = [engine.strip() for engine in options.engines.split(",") if engine.strip()]
     precision, coreml = split_precision(options.precision, formats)
-    with stage_bars({}, quiet=json) as progress:
-        made = export(
-            options.out,
-            name=options.name,
-            overwrite=options.overwrite,
-            formats=formats,
-            precision=precision,
-            coreml=coreml,
-            progress=lambda what, done, total: progress("Exporting", done, total),
-        )
+    try:
+        with stage_bars({}, quiet=json) as progress:
+            made = export(
+                options.out,
+                name=options.name,
+                overwrite=options.overwrite,
+                formats=formats,
+                precision=precision,
+                coreml=coreml,
+                progress=lambda what, done, total: progress("Exporting", done, total),
+            )
+    except OSError as error:
+        path = options.out if error.filename is None else error.filename
+        raise Sa3Error(f"the export failed at {path}: {error.strerror or error}") from error
 
     artifacts = {
         f"{graph_name}.{kind}": artifact

@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from sa3_edge.audio_file import (
     write_audio,
 )
 from sa3_edge.bundle import sha256_of
-from sa3_edge.cli.display import err, json_text
+from sa3_edge.cli.display import err, json_text, standard_output
 from sa3_edge.cli.requests import RequestOptions
 from sa3_edge.errors import RequestError
 from sa3_edge.pipeline import Generation, Pipeline
@@ -90,19 +91,22 @@ class FileOptions:
         if self.latents is not None:
             if self.latents.suffix != ".npy":
                 raise RequestError(f"the latents must be a .npy file, got {self.latents}")
-            check_destination(self.latents)
+            check_writable(self.latents)
         if self.audio is None or self.audio == STDOUT:
             if self.sidecar and self.audio == STDOUT:
                 raise RequestError("--sidecar needs a file to lie beside")
-            return self.encoding()
+            encoding = self.encoding()
+            if self.audio is None:
+                check_writable(_free_name("", 0, encoding.format))
+            return encoding
         if self.format is not None and self.format != self.audio.suffix.lower().removeprefix("."):
             raise RequestError(f"the output {self.audio} is no {self.format} file; leave out --format or change one")
         if not self.audio.suffix:
             raise RequestError(f"the output {self.audio} has no suffix; choose {', '.join(FORMATS)}, as in a.wav")
         encoding = self.encoding(self.audio.suffix)
-        check_destination(self.audio)
+        check_writable(self.audio)
         if self.sidecar:
-            check_destination(_sidecar_of(self.audio))
+            check_writable(_sidecar_of(self.audio))
         return encoding
 
     def for_seed(self, seed: int) -> "FileOptions":
@@ -132,6 +136,16 @@ def slug(prompt: str) -> str:
 
 def _sidecar_of(audio: Path) -> Path:
     return audio.with_name(f"{audio.name}.json")
+
+
+def check_writable(path: Path) -> None:
+    """As `check_destination`, and by making a file beside `path`: permissions do not say all. Raises RequestError."""
+    check_destination(path)
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise RequestError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _with_seed(path: Path, seed: int) -> Path:
@@ -194,8 +208,9 @@ def write(
     audio = files.audio or _free_name(prompt, made.seed, encoding.format)
     if audio == STDOUT:
         data, clipped = encode_audio(made.audio, made.sample_rate, encoding, tags)
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with standard_output():
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
     else:
         clipped = write_audio(audio, made.audio, made.sample_rate, encoding, tags)
     if clipped:
@@ -229,7 +244,11 @@ def summarize(made: Generation, written: Written, verbose: bool = False) -> None
     console.print(f"[dim]{stages}[/]")
     speed = f"{length / total:.1f}x real time"
     line = f"{written.audio}  {length:.2f} s of audio in {total:.2f} s ({speed})  seed {made.seed}"
-    print(line, file=sys.stderr if written.audio == STDOUT else sys.stdout, flush=True)
+    if written.audio == STDOUT:
+        print(line, file=sys.stderr)
+        return
+    with standard_output():
+        print(line, flush=True)
 
 
 def result(made: Generation, written: Written) -> dict[str, object]:

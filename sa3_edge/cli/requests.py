@@ -53,7 +53,7 @@ def parse_time(text: str) -> float:
     minutes, _, seconds = text.rpartition(":")
     if minutes and float(seconds) >= 60:
         raise RequestError(f"{text!r} has more than 59 seconds after the minutes")
-    return int(minutes or 0) * 60 + float(seconds)
+    return float(minutes or 0) * 60 + float(seconds)
 
 
 def parse_region(text: str) -> Region:
@@ -70,6 +70,13 @@ def parse_region(text: str) -> Region:
         raise RequestError(f"{text!r} is no region; write START:END in seconds (4:8, 4:, :8) or with a dash (50-1:10)")
     start, end = (parse_time(part) if part else None for part in parts)
     return Region(start, end)
+
+
+def with_usual_seconds(options: RequestOptions, usual: float | None) -> RequestOptions:
+    """The same with the length that the user has set as default. A clip from a recording takes the recording's."""
+    if options.seconds is None and options.init_audio is None:
+        return replace(options, seconds=usual)
+    return options
 
 
 def build_request(prompt: str, options: RequestOptions) -> GenerationRequest:

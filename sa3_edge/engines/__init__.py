@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.errors import RequestError
+from sa3_edge.machine import logical_cores
 from sa3_edge.manifest import ComputeUnits, GraphName
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -64,8 +65,11 @@ def create_engine(name: str, options: EngineOptions) -> Engine:
     """
     if name not in ENGINES:
         raise RequestError(f"unknown engine {name!r}; choose {' or '.join(ENGINES)}")
-    if options.threads is not None and options.threads < 1:
-        raise RequestError(f"threads must be 1 or more, got {options.threads}")
+    # Threads that wait for a core, while those on one spin for them, make a run many times as long.
+    if options.threads is not None and not 1 <= options.threads <= logical_cores():
+        raise RequestError(
+            f"threads must be from 1 to {logical_cores()}, the logical cores of this machine, got {options.threads}"
+        )
     if options.compute_units is not None and name not in TAKE_COMPUTE_UNITS:
         raise RequestError(
             f"compute units ({options.compute_units}) are for the engines {' and '.join(TAKE_COMPUTE_UNITS)}, "
