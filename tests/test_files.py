@@ -385,7 +385,7 @@ def test_a_clip_without_a_name_needs_a_writable_folder_first(run_cli: RunCli, mo
     assert (code, err) == (2, "error: the directory . is not writable\n")
 
 
-@pytest.mark.parametrize("letters", [245, 300])
+@pytest.mark.parametrize("letters", [252, 300])
 def test_a_name_that_the_system_refuses_is_said_before_any_work(
     run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, letters: int
 ) -> None:
