@@ -43,16 +43,19 @@ def seconds_of(samples: int, rate: int) -> float:
 
 def plan_request(request: GenerationRequest, headroom: float, manifest: Manifest, notes: list[str]) -> Plan:
     """Settle lengths and regions, and read the recording. Raises RequestError for what cannot be."""
-    match request.edit:
-        case None:
-            seconds = DEFAULT_SECONDS if request.seconds is None else request.seconds
-            return Plan(seconds, plan_lengths(seconds, headroom, manifest))
-        case Variation():
-            return _plan_variation(request, request.edit, headroom, manifest, notes)
-        case Inpainting():
-            return _plan_inpainting(request, request.edit, headroom, manifest, notes)
-        case Continuation():
-            return _plan_continuation(request, request.edit, headroom, manifest, notes)
+    try:
+        match request.edit:
+            case None:
+                seconds = DEFAULT_SECONDS if request.seconds is None else request.seconds
+                return Plan(seconds, plan_lengths(seconds, headroom, manifest))
+            case Variation():
+                return _plan_variation(request, request.edit, headroom, manifest, notes)
+            case Inpainting():
+                return _plan_inpainting(request, request.edit, headroom, manifest, notes)
+            case Continuation():
+                return _plan_continuation(request, request.edit, headroom, manifest, notes)
+    except OverflowError as error:  # seconds that are a number, but as samples no longer
+        raise RequestError(f"a time in the request is too large: {error}") from None
 
 
 def _plan_variation(

@@ -46,4 +46,4 @@ def logical_cores() -> int:
 
 def cores() -> int:
     """The cores that this process may use: a container often gets fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical_cores()

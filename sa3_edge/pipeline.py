@@ -184,10 +184,7 @@ class Pipeline:
         if not 1 <= steps <= MOST_STEPS:
             raise RequestError(f"steps must be from 1 to {MOST_STEPS}, got {steps}")
         check_guidance(guidance, request.apg, request.negative_prompt)
-        try:
-            plan = plan_request(request, headroom, manifest, notes)
-        except OverflowError as error:  # seconds that are a number, but as samples no longer
-            raise RequestError(f"a time in the request is too large: {error}") from None
+        plan = plan_request(request, headroom, manifest, notes)
 
         text = self._encode_text(request.prompt, notes, progress)
         negative = self._encode_text(request.negative_prompt, notes, progress) if request.negative_prompt else None

@@ -256,6 +256,20 @@ def test_verify_with_the_checkpoint_wants_what_was_merged(
         assert (code, "was made with --lora tape.safetensors:0.5" in " ".join(err.split())) == (2, True)
     code, _, err = run_cli("verify", out, "--lora", lora)
     assert (code, "--checkpoint" in err) == (2, True)
+    code, _, err = run_cli("verify", out, "--checkpoint", tmp_path / "absent")
+    assert (code, "absent is not a directory" in err) == (2, True)
+
+
+def test_verify_proves_a_bundle_with_some_packages_only(half_bundle: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    folder = Path(shutil.copytree(half_bundle, tmp_path / "bundle"))
+    manifest = Bundle.load(folder).manifest
+    for name, graph in manifest.graphs.items():
+        if name not in {"conditioner", "decoder"}:
+            del graph.artifacts["coreml"]
+    (folder / m.FILE_NAME).write_bytes(m.encode_manifest(manifest))
+    code, out, err = run_cli("verify", folder, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["parity"].keys() == {"conditioner", "decoder"}
 
 
 def test_packages_take_the_longest_prompt_and_the_longest_clip(half_bundle: Path) -> None:

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -257,19 +258,26 @@ def test_the_result_is_on_standard_output_while_bars_are_on_a_terminal(tmp_path:
     assert b"s of audio" not in drawn
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_interrupting_leaves_no_file_and_exits_130(tmp_path: Path) -> None:
-    script = (
+def _generating_with(sampler: str) -> str:
+    """A program that generates x.wav with other lines in place of the sampler, which is `real(*arguments)`."""
+    return (
         "import os, signal, sys\n"
         "from sa3_edge import cli, pipeline\n"
         "real = pipeline.ping_pong\n"
-        "def interrupted(*arguments):\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return real(*arguments)\n"
-        "pipeline.ping_pong = interrupted\n"
+        "def sampler(*arguments):\n"
+        f"{textwrap.indent(sampler, '    ')}"
+        "pipeline.ping_pong = sampler\n"
         "sys.argv = ['sa3-edge', 'generate', 'x', '--model', 'demo', '--seconds', '1', '-o', 'x.wav']\n"
         "cli.main()\n"
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_interrupting_leaves_no_file_and_exits_130(tmp_path: Path) -> None:
+    script = _generating_with(
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "return real(*arguments)\n"
+    )  # fmt: skip
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 130, done.stderr
     assert done.stderr == "interrupted\n"
@@ -279,16 +287,8 @@ def test_interrupting_leaves_no_file_and_exits_130(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_an_interrupt_is_acknowledged_while_a_graph_runs(tmp_path: Path) -> None:
     # As in a graph, the main thread is in a call that no signal ends, until this test has seen the line.
-    script = (
-        "import os, signal, sys\n"
-        "from sa3_edge import cli, pipeline\n"
-        "def busy(*arguments):\n"
-        "    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
-        "    os.write(1, b'busy')\n"
-        "    os.read(0, 1)\n"
-        "pipeline.ping_pong = busy\n"
-        "sys.argv = ['sa3-edge', 'generate', 'x', '--model', 'demo', '--seconds', '1', '-o', 'x.wav']\n"
-        "cli.main()\n"
+    script = _generating_with(
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\nos.write(1, b'busy')\nos.read(0, 1)\n"
     )
     pipe = subprocess.PIPE
     with subprocess.Popen(

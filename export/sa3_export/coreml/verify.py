@@ -40,8 +40,8 @@ def verify_bundle(
     graphs = packaged_graphs(bundle)
     opened = None
     if checkpoint is not None:
-        _check_source(bundle.manifest.model, checkpoint, adapters)
         opened = Checkpoint(checkpoint, adapters)
+        _check_source(bundle.manifest.model, checkpoint, adapters)
     elif adapters:
         raise RequestError("--lora says what a checkpoint was merged with; name it, --checkpoint")
     measured = {}
@@ -108,7 +108,7 @@ def _onnx_reference(bundle: Bundle, name: m.GraphName) -> Graph:
         longest=max(lengths),
         step=1,
         lengths=lengths,
-        sizes=partial(_axes(bundle.manifest).sizes, name),
+        sizes=partial(_axes(bundle.manifest, name).sizes, name),
         reference=f"the bundle's ONNX graph ({onnx.precision})",
     )
 
@@ -117,11 +117,11 @@ def _spec(tensor: m.Tensor) -> TensorSpec:
     return TensorSpec(tensor.name, tuple(tensor.shape), _TORCH_TYPES[tensor.dtype])
 
 
-def _axes(manifest: m.Manifest) -> Axes:
-    # How many tokens are the model's memory, only the sizes of the denoiser's functions say.
-    fixed = manifest.graphs["denoiser"].artifacts["coreml"].functions.values()
-    memory_tokens = next((sizes["rows"] - sizes["frames"] for sizes in fixed), None)
-    if memory_tokens is None:
+def _axes(manifest: m.Manifest, name: m.GraphName) -> Axes:
+    # How many tokens are the model's memory, only the sizes of the denoiser's functions say; only it needs to know.
+    fixed = manifest.graphs[name].artifacts["coreml"].functions.values()
+    memory_tokens = next((sizes["rows"] - sizes["frames"] for sizes in fixed if "rows" in sizes), None)
+    if name == "denoiser" and memory_tokens is None:
         raise RequestError("the denoiser has no function of a fixed length; name the checkpoint, --checkpoint")
     audio = manifest.audio
-    return Axes(manifest.text.max_tokens, audio.max_frames, audio.samples_per_frame, memory_tokens)
+    return Axes(manifest.text.max_tokens, audio.max_frames, audio.samples_per_frame, memory_tokens or 0)
