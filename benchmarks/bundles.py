@@ -12,7 +12,7 @@ import sa3_edge
 import sa3_export
 from sa3_edge.manifest import FILE_NAME
 from sa3_export import export_bundle
-from sa3_export.synthetic import write_synthetic_checkpoint
+from sa3_export.checkpoints.synthetic import write_synthetic_checkpoint
 
 
 def _exporter(converter: bytes = b"") -> str:

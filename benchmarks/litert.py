@@ -21,9 +21,9 @@ from benchmarks.devices import version
 from benchmarks.measure import run_process
 from benchmarks.torch_reference import IDS
 from sa3_edge.manifest import GraphName
-from sa3_export.checkpoint import Checkpoint
-from sa3_export.graphs import GRAPHS, Graph
-from sa3_export.ops import TorchKernels, use_kernels
+from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.graphs.graph import GRAPHS, Graph
+from sa3_export.networks.kernels import TorchKernels, use_kernels
 from sa3_export.precision import Precision
 
 _PACKAGES = ("litert-torch", "ai-edge-litert", "ai-edge-quantizer")  # the first brings the others

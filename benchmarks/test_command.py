@@ -11,7 +11,7 @@ from benchmarks.measure import Results, run_process, summarized
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import ENGINES, EngineOptions, create_engine
 from sa3_edge.errors import EngineError, RequestError
-from sa3_edge.lengths import plan_lengths
+from sa3_edge.generation.lengths import plan_lengths
 
 _PROMPT = "lofi piano"
 

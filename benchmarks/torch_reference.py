@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sa3_export.checkpoint import Checkpoint
-from sa3_export.modules.dit import Conditioning, DiffusionTransformer
+from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.networks.dit import Conditioning, DiffusionTransformer
 
 IDS = torch.tensor([[10, 20, 30, 40, 50, 60, 70]])  # a short prompt
 

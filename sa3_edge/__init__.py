@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sa3_edge.audio_source import AudioSource
+    from sa3_edge.audio.recording import AudioSource
     from sa3_edge.bundle import Bundle
     from sa3_edge.errors import BundleError, EngineError, RequestError, Sa3Error
-    from sa3_edge.pipeline import Generation, Pipeline
-    from sa3_edge.requests import Continuation, GenerationRequest, Inpainting, Region, Variation
+    from sa3_edge.generation.pipeline import Generation, Pipeline
+    from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
 
 __all__ = [
     "AudioSource",
@@ -37,9 +37,11 @@ __all__ = [
 _HOMES = {
     "Bundle": "sa3_edge.bundle",
     **dict.fromkeys(("BundleError", "EngineError", "RequestError", "Sa3Error"), "sa3_edge.errors"),
-    "AudioSource": "sa3_edge.audio_source",
-    **dict.fromkeys(("Generation", "Pipeline"), "sa3_edge.pipeline"),
-    **dict.fromkeys(("Continuation", "GenerationRequest", "Inpainting", "Region", "Variation"), "sa3_edge.requests"),
+    "AudioSource": "sa3_edge.audio.recording",
+    **dict.fromkeys(("Generation", "Pipeline"), "sa3_edge.generation.pipeline"),
+    **dict.fromkeys(
+        ("Continuation", "GenerationRequest", "Inpainting", "Region", "Variation"), "sa3_edge.generation.request"
+    ),
 }
 
 

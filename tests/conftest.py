@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from sa3_edge import cli
+from sa3_edge.generation.pipeline import Pipeline
 from sa3_edge.manifest import Manifest, decode_manifest
-from sa3_edge.pipeline import Pipeline
 
 DATA = Path(__file__).parent / "data"
 Golden = dict[str, NDArray[Any]]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sa3_export.coreml.contract import PRECISIONS, CoreMLOptions
+from sa3_export.coreml.packaging import PRECISIONS, CoreMLOptions
 from sa3_export.errors import ExportRequestError
 from sa3_export.precision import DEFAULT_PRECISION, PRESETS
 

@@ -14,18 +14,18 @@ import torch
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file, sha256_of
 from sa3_edge.errors import RequestError
-from sa3_edge.folders import put_in_place
-from sa3_export.checkpoint import Checkpoint
-from sa3_export.config import ModelConfig
-from sa3_export.coreml.contract import CoreMLOptions, check_precision
+from sa3_edge.files import put_in_place
+from sa3_export.checkpoints.lora import AdapterFile
+from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.checkpoints.synthetic import SIZES, write_synthetic_checkpoint
+from sa3_export.config.model import ModelConfig
+from sa3_export.coreml.packaging import CoreMLOptions, check_precision
 from sa3_export.errors import ExportRequestError, ParityError
 from sa3_export.formats import COREML_PROOF, check_formats
-from sa3_export.graphs import GRAPHS, Graph, TensorSpec, tiling
-from sa3_export.lora import AdapterFile
-from sa3_export.onnx_artifact import export_onnx
-from sa3_export.onnx_export import OPSET
+from sa3_export.graphs.graph import GRAPHS, Graph, TensorSpec, tiling
+from sa3_export.onnx.artifact import export_onnx
+from sa3_export.onnx.trace import OPSET
 from sa3_export.precision import DEFAULT_PRECISION, parse_precision
-from sa3_export.synthetic import SIZES, write_synthetic_checkpoint
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 _Exporter = Callable[[Graph, m.Graph, Path, Mapping[str, str]], m.Artifact]

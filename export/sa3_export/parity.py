@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sa3_edge.manifest import Parity
 from sa3_export.errors import ParityError
-from sa3_export.graphs import Graph
+from sa3_export.graphs.graph import Graph
 from sa3_export.precision import Bar
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.audio.wav_info import append_info
 from sa3_edge.errors import RequestError, Sa3Error
-from sa3_edge.wav_info import append_info
 
 Array = NDArray[np.float32]
 _BLOCK = 1 << 16  # libsndfile's Vorbis encoder overflows its stack on one long write
@@ -56,7 +56,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Tags:
-    """What a file says of itself; `comment` carries the request, see provenance.py."""
+    """What a file says of itself; `comment` carries the request, see clips/record.py."""
 
     title: str
     software: str

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sa3_edge.audio_file import readable
-from sa3_edge.audio_stream import decode_blocks, states_length
-from sa3_edge.downmix import downmix
+from sa3_edge.audio.downmix import downmix
+from sa3_edge.audio.encoding import readable
+from sa3_edge.audio.unstated_length import decode_blocks, states_length
 from sa3_edge.errors import RequestError
 
 Array = NDArray[np.float32]

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from sa3_edge import models
-from sa3_edge.cli.config import DEPENDENT, defaults
+from sa3_edge.cli.defaults import DEPENDENT, defaults
+from sa3_edge.models import catalog
 
 app = typer.Typer(
     name="sa3-edge",
@@ -88,7 +88,7 @@ def generate(
     seconds: Annotated[
         float | None, typer.Option("--seconds", "-s", help="Length of the clip: 30, or the recording's, by default.")
     ] = None,
-    model: ModelOption = models.DEFAULT,
+    model: ModelOption = catalog.DEFAULT,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same music; random by default.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the model's own by default.")] = None,
     headroom: Annotated[
@@ -198,10 +198,10 @@ def generate(
 
     sa3-edge generate "lofi piano" --init-audio piano.wav --extend 30
     """
-    from sa3_edge.cli import batch
     from sa3_edge.cli import generate as single
-    from sa3_edge.cli.output import FileOptions
-    from sa3_edge.cli.requests import RequestOptions, with_usual_seconds
+    from sa3_edge.clips import prompt_list
+    from sa3_edge.clips.files import FileOptions
+    from sa3_edge.clips.options import RequestOptions, with_usual_seconds
     from sa3_edge.errors import RequestError
 
     shape = RequestOptions(
@@ -232,15 +232,15 @@ def generate(
     elif count != 1:
         raise RequestError("--count does not go with --prompts")
     else:
-        batch.run(prompts, shape, usual.get("seconds"), files, options)
+        prompt_list.run(prompts, shape, usual.get("seconds"), files, options)
 
 
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="A clip that sa3-edge made.")], json: Json = False) -> None:
     """Show how a clip was made: the whole request is in its tags."""
-    from sa3_edge.cli import replay
+    from sa3_edge.cli import regenerate as again
 
-    replay.info(file, json)
+    again.info(file, json)
 
 
 @app.command()
@@ -273,8 +273,8 @@ def regenerate(
 
     Example: sa3-edge regenerate piano.flac --seed 7
     """
-    from sa3_edge.cli import replay
-    from sa3_edge.cli.output import FileOptions
+    from sa3_edge.cli import regenerate as again
+    from sa3_edge.clips.files import FileOptions
 
     changes = {
         "prompt": prompt,
@@ -285,7 +285,7 @@ def regenerate(
         "negative_prompt": negative_prompt,
     }
     files = FileOptions(output, None, format, bits, sidecar)
-    replay.regenerate(file, changes, model, engine, compute_units, files, json)
+    again.regenerate(file, changes, model, engine, compute_units, files, json)
 
 
 @app.command()
@@ -323,7 +323,7 @@ def export(
 
 @app.command()
 def pull(
-    model: Annotated[str, typer.Argument(help=f"A published model: {', '.join(models.PUBLISHED)}.")],
+    model: Annotated[str, typer.Argument(help=f"A published model: {', '.join(catalog.PUBLISHED)}.")],
     source: Annotated[
         Path | None, typer.Option("--from", help="Start from a checkpoint's folder instead of downloading.")
     ] = None,
@@ -405,9 +405,9 @@ def doctor(
 ) -> None:
     """Show versions, engines, the processor and the models that are installed."""
     if bundle is not None:
-        from sa3_edge.cli import placement
+        from sa3_edge.cli import compute_plan
 
-        placement.run(bundle, json)
+        compute_plan.run(bundle, json)
         return
     from sa3_edge.cli.doctor import run
 

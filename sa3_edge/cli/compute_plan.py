@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.cli.display import print_json
-from sa3_edge.engines.placement import MacPlanner, Placement, placements
-from sa3_edge.models import resolve_model
+from sa3_edge.engines.coreml.compute_plan import MacPlanner, Placement, placements
+from sa3_edge.models.catalog import resolve_model
 
 _CAVEAT = "Planned, not measured: Core ML's preferred device is not always the one that an operation runs on."
 

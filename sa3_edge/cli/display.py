@@ -22,7 +22,7 @@ from rich.progress import (
 )
 
 from sa3_edge.errors import Sa3Error
-from sa3_edge.pipeline import Progress as OnProgress
+from sa3_edge.generation.pipeline import Progress as OnProgress
 
 
 def err() -> Console:

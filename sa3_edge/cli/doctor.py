@@ -8,14 +8,14 @@ from typing import Any
 from rich.filesize import decimal
 
 from sa3_edge.bundle import Bundle
-from sa3_edge.cli.config import config_file, defaults
+from sa3_edge.cli.defaults import config_file, defaults
 from sa3_edge.cli.display import print_json
-from sa3_edge.cli.output import FileOptions
+from sa3_edge.clips.files import FileOptions
 from sa3_edge.engines import ENGINES, EngineOptions, create_engine
 from sa3_edge.engines.cache import cache_folder
 from sa3_edge.errors import RequestError, Sa3Error
 from sa3_edge.machine import cores, instruction_sets, processor
-from sa3_edge.models import installed_models, models_folder
+from sa3_edge.models.catalog import installed_models, models_folder
 
 _PACKAGES = (
     "numpy",

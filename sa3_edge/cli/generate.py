@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from sa3_edge.cli import output
-from sa3_edge.cli.config import defaults
+from sa3_edge.cli.defaults import defaults
 from sa3_edge.cli.display import print_json, stage_bars
 from sa3_edge.cli.play import open_player
-from sa3_edge.cli.requests import RequestOptions, build_request
+from sa3_edge.clips import files as output
+from sa3_edge.clips.options import RequestOptions, build_request
 from sa3_edge.engines import TAKE_COMPUTE_UNITS
 from sa3_edge.errors import RequestError
-from sa3_edge.pipeline import Pipeline
+from sa3_edge.generation.pipeline import Pipeline
 
 STAGES = {
     "text": "Reading the prompt",

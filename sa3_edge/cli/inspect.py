@@ -7,7 +7,7 @@ import msgspec
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.manifest import Tensor
-from sa3_edge.models import resolve_model
+from sa3_edge.models.catalog import resolve_model
 
 
 def _signature(tensors: list[Tensor]) -> str:

@@ -5,13 +5,13 @@ import sys
 import typer
 from rich.filesize import decimal
 
-from sa3_edge import store
 from sa3_edge.cli.display import print_json
 from sa3_edge.errors import RequestError
-from sa3_edge.models import DEMO, PUBLISHED, models_folder
+from sa3_edge.models import installed
+from sa3_edge.models.catalog import DEMO, PUBLISHED, models_folder
 
 
-def report(model: store.InstalledModel) -> dict[str, object]:
+def report(model: installed.InstalledModel) -> dict[str, object]:
     """A model as a JSON object."""
     return {
         "name": model.name,
@@ -25,19 +25,19 @@ def report(model: store.InstalledModel) -> dict[str, object]:
     }
 
 
-def kinds(model: store.InstalledModel) -> str:
+def kinds(model: installed.InstalledModel) -> str:
     """What files there are, and how precise: "onnx fp32, coreml fp16"."""
     return ", ".join(f"{kind} {precision}" for kind, precision in model.precisions.items())
 
 
 def show(json: bool) -> None:
     """List what is installed, whole or broken, and downloads that were not finished."""
-    models, unfinished = store.list_models(), store.unfinished_downloads()
+    models, unfinished = installed.list_models(), installed.unfinished_downloads()
     if json:
         print_json(
             {
                 "folder": str(models_folder()),
-                "bytes_on_disk": store.bytes_on_disk(),
+                "bytes_on_disk": installed.bytes_on_disk(),
                 "models": [report(model) for model in models],
                 "unfinished_downloads": unfinished,
             }
@@ -47,12 +47,12 @@ def show(json: bool) -> None:
         print(f"{model.name:18} {_facts(model)}")
     for name, size in unfinished.items():
         print(f"{name:18} {decimal(size)} downloaded, not installed; sa3-edge pull {name} goes on")
-    print(f"\n{decimal(store.bytes_on_disk())} in {models_folder()}, files that models share counted once")
+    print(f"\n{decimal(installed.bytes_on_disk())} in {models_folder()}, files that models share counted once")
     if available := [name for name in PUBLISHED if name not in {model.name for model in models}]:
         print(f"to install: sa3-edge pull {'|'.join(available)}")
 
 
-def _facts(model: store.InstalledModel) -> str:
+def _facts(model: installed.InstalledModel) -> str:
     if model.problem or not model.model:
         return f"broken: {model.problem}; pull or export it again, or sa3-edge remove {model.name}"
     notes = [f"{decimal(model.shared_bytes)} shared"] if model.shared_bytes else []
@@ -69,14 +69,14 @@ def _facts(model: store.InstalledModel) -> str:
 def remove(name: str, yes: bool, json: bool) -> None:
     """Remove a model, after a question unless `yes`; say what that frees."""
     # What cannot be removed is refused before anyone is asked.
-    store.check_removable(name)
+    installed.check_removable(name)
     if not yes:
         if json or not sys.stdin.isatty():
             raise RequestError(f"removing {name} needs a yes: sa3-edge remove {name} --yes")
         if not typer.confirm(f"Remove {name}?", err=True):
             print(f"{name} stays", file=sys.stderr)
             return
-    freed = store.remove(name)
+    freed = installed.remove(name)
     if json:
         print_json({"removed": name, "freed_bytes": freed})
     else:

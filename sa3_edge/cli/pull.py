@@ -7,7 +7,7 @@ from rich.filesize import decimal
 from sa3_edge.cli.display import byte_bar, print_json, stage_bars
 from sa3_edge.cli.models import kinds, report
 from sa3_edge.errors import Sa3Error
-from sa3_edge.pull import BUNDLE_RATIO, pull
+from sa3_edge.models.pull import BUNDLE_RATIO, pull
 
 
 def run(name: str, source: Path | None, engines: str, precision: str | None, overwrite: bool, json: bool) -> None:

@@ -7,15 +7,16 @@ from typing import Any
 import msgspec
 from rich.markup import escape
 
-from sa3_edge.audio_file import FORMATS, stored_bits
+from sa3_edge.audio.encoding import FORMATS, stored_bits
 from sa3_edge.bundle import Bundle, sha256_of
-from sa3_edge.cli import generate, output
+from sa3_edge.cli import generate
 from sa3_edge.cli.display import err, print_json
-from sa3_edge.cli.requests import RequestOptions, typed_options
+from sa3_edge.clips import files as output
+from sa3_edge.clips.options import RequestOptions, typed_options
+from sa3_edge.clips.record import Record, read_record
 from sa3_edge.engines import EngineOptions, create_engine
 from sa3_edge.errors import RequestError
-from sa3_edge.models import resolve_model
-from sa3_edge.provenance import Record, read_record
+from sa3_edge.models.catalog import resolve_model
 
 
 def info(path: Path, json: bool) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from sa3_edge.bundle import Bundle
 from sa3_edge.cli.display import print_json, stage_bars
 from sa3_edge.errors import Sa3Error
-from sa3_edge.models import resolve_model
+from sa3_edge.models.catalog import resolve_model
 
 
 def run(name_or_path: str, checkpoint: Path | None, lora: list[str], json: bool) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from rich.markup import escape
 
 import sa3_edge
-from sa3_edge.audio_file import (
+from sa3_edge.audio.encoding import (
     FORMATS,
     Encoding,
     Tags,
@@ -28,10 +28,10 @@ from sa3_edge.audio_file import (
 )
 from sa3_edge.bundle import sha256_of
 from sa3_edge.cli.display import err, json_text, standard_output
-from sa3_edge.cli.requests import RequestOptions
+from sa3_edge.clips.options import RequestOptions
+from sa3_edge.clips.record import Record, encode_record
 from sa3_edge.errors import RequestError
-from sa3_edge.pipeline import Generation, Pipeline
-from sa3_edge.provenance import Record, encode_record
+from sa3_edge.generation.pipeline import Generation, Pipeline
 
 STDOUT = Path("-")
 _LONGEST_STEM = 40

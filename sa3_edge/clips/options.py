@@ -8,9 +8,9 @@ from typing import Any, Literal, cast, get_type_hints
 
 import msgspec
 
-from sa3_edge.audio_source import AudioSource
+from sa3_edge.audio.recording import AudioSource
 from sa3_edge.errors import RequestError
-from sa3_edge.requests import Continuation, GenerationRequest, Inpainting, Region, Variation
+from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
 
 _TIME = r"(?:\d+:)?\d+(?:\.\d*)?|\.\d+"  # seconds, or minutes:seconds
 _DEFAULT_NOISE_LEVEL = 0.7

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_edge.audio_file import FORMATS, Encoding
+from sa3_edge.audio.encoding import FORMATS, Encoding
 from sa3_edge.bundle import sha256_of
-from sa3_edge.cli import output
 from sa3_edge.cli.display import err, json_text, print_json, stage_bars
 from sa3_edge.cli.generate import STAGES, RunOptions, open_pipeline
-from sa3_edge.cli.requests import RequestOptions, build_request, line_options, with_usual_seconds
+from sa3_edge.clips import files as output
+from sa3_edge.clips.options import RequestOptions, build_request, line_options, with_usual_seconds
 from sa3_edge.errors import RequestError, Sa3Error
-from sa3_edge.pipeline import Pipeline
+from sa3_edge.generation.pipeline import Pipeline
 
 RESULTS = "results.jsonl"
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from sa3_edge.audio_file import readable
+from sa3_edge.audio.encoding import readable
+from sa3_edge.audio.wav_info import read_info
 from sa3_edge.errors import RequestError
-from sa3_edge.wav_info import read_info
 
 _KEY = "sa3-edge"
 

@@ -50,7 +50,7 @@ class Engine(Protocol):
 ENGINES = {
     "onnxruntime": "sa3_edge.engines.onnxruntime:OnnxRuntimeEngine",
     "onnxruntime-coreml": "sa3_edge.engines.onnxruntime:OnnxRuntimeCoreMLEngine",
-    "coreml": "sa3_edge.engines.coreml:CoreMLEngine",
+    "coreml": "sa3_edge.engines.coreml.engine:CoreMLEngine",
     "openvino": "sa3_edge.engines.openvino:OpenVinoEngine",
     "openvino-bf16": "sa3_edge.engines.openvino:OpenVinoBf16Engine",
 }

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.errors import RequestError
-from sa3_edge.lengths import SHORTEST_SECONDS, Lengths, plan_lengths
+from sa3_edge.generation.lengths import SHORTEST_SECONDS, Lengths, plan_lengths
+from sa3_edge.generation.request import DEFAULT_SECONDS, Continuation, GenerationRequest, Inpainting, Region, Variation
 from sa3_edge.manifest import Manifest
-from sa3_edge.requests import DEFAULT_SECONDS, Continuation, GenerationRequest, Inpainting, Region, Variation
 
 Array = NDArray[np.float32]
 Span = tuple[int, int]  # samples [start, end)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sa3_edge.errors import RequestError
-from sa3_edge.sampling import Latents, Velocity
+from sa3_edge.generation.sampling import Latents, Velocity
 
 
 def check_guidance(scale: float, apg: float, negative_prompt: str) -> None:

@@ -12,20 +12,20 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.audio.limiter import limit
 from sa3_edge.bundle import Bundle
-from sa3_edge.editing import Plan, keep_mask, plan_request, splice, without_source
 from sa3_edge.engines import DEFAULT_ENGINE, EngineOptions
+from sa3_edge.engines.runner import GraphRunner
 from sa3_edge.errors import RequestError
-from sa3_edge.graph_runner import GraphRunner
-from sa3_edge.guidance import check_guidance, guided
-from sa3_edge.limiter import limit
+from sa3_edge.generation.editing import Plan, keep_mask, plan_request, splice, without_source
+from sa3_edge.generation.guidance import check_guidance, guided
+from sa3_edge.generation.noise import SEEDS
+from sa3_edge.generation.request import GenerationRequest, Variation
+from sa3_edge.generation.sampling import LatentNoise, Latents, Velocity, euler, ping_pong, schedule
+from sa3_edge.generation.tiling import decode_tiles, encode_tiles
+from sa3_edge.generation.tokenizer import Tokenizer
 from sa3_edge.manifest import GraphName
-from sa3_edge.models import resolve_model
-from sa3_edge.noise import SEEDS
-from sa3_edge.requests import GenerationRequest, Variation
-from sa3_edge.sampling import LatentNoise, Latents, Velocity, euler, ping_pong, schedule
-from sa3_edge.tiling import decode_tiles, encode_tiles
-from sa3_edge.tokenizer import Tokenizer
+from sa3_edge.models.catalog import resolve_model
 
 Array = NDArray[np.float32]
 Conditioning = dict[str, Array]

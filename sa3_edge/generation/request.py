@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sa3_edge.audio_source import AudioSource
+from sa3_edge.audio.recording import AudioSource
 
 DEFAULT_SECONDS = 30.0
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from sa3_edge.noise import NoiseStream
+from sa3_edge.generation.noise import NoiseStream
 
 Latents = NDArray[np.float32]  # (1, C, T)
 Velocity = Callable[[Latents, float], Latents]

@@ -32,7 +32,7 @@ def installed_models() -> dict[str, Path]:
     """Installed bundles and the demo, by name."""
     folder = models_folder()
     found = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE_NAME}"))}
-    return {**found, DEMO: Path(__file__).parent / "demo"}
+    return {**found, DEMO: Path(__file__).parents[1] / "demo"}
 
 
 def resolve_model(name_or_path: str) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sa3_edge.errors import DownloadError
-from sa3_edge.hub import PASSING, Hub, RemoteFile, Snapshot, http_error
+from sa3_edge.models.hub import PASSING, Hub, RemoteFile, Snapshot, http_error
 
 Progress = Callable[[int, int], None]  # bytes there, bytes in all
 

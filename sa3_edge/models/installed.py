@@ -14,9 +14,9 @@ from pathlib import Path
 
 from sa3_edge.bundle import Bundle, sha256_of
 from sa3_edge.errors import BundleError, RequestError, Sa3Error
-from sa3_edge.folders import put_in_place
+from sa3_edge.files import put_in_place
 from sa3_edge.manifest import FILE_NAME, Model, decode_manifest
-from sa3_edge.models import DEMO, PUBLISHED, data_folder, installed_models, models_folder
+from sa3_edge.models.catalog import DEMO, PUBLISHED, data_folder, installed_models, models_folder
 
 _STAGING = ".staging-"
 
@@ -41,7 +41,7 @@ def list_models() -> list[InstalledModel]:
     return [_describe(name, path) for name, path in {**folders, DEMO: installed_models()[DEMO]}.items()]
 
 
-def installed(name: str) -> InstalledModel | None:
+def find(name: str) -> InstalledModel | None:
     """The installed model of this name, whole or broken."""
     return next((model for model in list_models() if model.name == name and name != DEMO), None)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from sa3_edge import store
-from sa3_edge.download import Progress, download, missing_bytes
 from sa3_edge.errors import DownloadError, RequestError
-from sa3_edge.hub import Hub, Snapshot
-from sa3_edge.models import PUBLISHED, data_folder
+from sa3_edge.models import installed
+from sa3_edge.models.catalog import PUBLISHED, data_folder
+from sa3_edge.models.download import Progress, download, missing_bytes
+from sa3_edge.models.hub import Hub, Snapshot
 
 # All that an export reads; the repositories hold more (images, training data, the text encoder's own licence).
 FILES = (
@@ -38,7 +38,7 @@ Export = Callable[[Path, Path], object]  # a checkpoint's folder, the bundle's f
 class Pulled:
     """What a pull installed, or found installed (`was_installed`)."""
 
-    model: store.InstalledModel
+    model: installed.InstalledModel
     was_installed: bool
 
 
@@ -60,19 +60,19 @@ def pull(
     """
     if name not in PUBLISHED:
         raise RequestError(f"no published model is called {name!r}; choose {', '.join(PUBLISHED)}")
-    there = store.installed(name)
+    there = installed.find(name)
     if there and not there.problem and not overwrite:
         return Pulled(there, was_installed=True)
     with _disk_problems_explained(), _one_at_a_time():
-        store.clear_staging()
+        installed.clear_staging()
         checkpoint = _local(name, source, bundle_ratio) if source else _fetch(name, bundle_ratio, progress)
         _check_kind(name, checkpoint)
-        with store.staging() as folder:
+        with installed.staging() as folder:
             export(checkpoint, folder / name)
-            store.install(folder / name, name)
+            installed.install(folder / name, name)
         if not source:
-            shutil.rmtree(store.download_folder(name), ignore_errors=True)
-    made = store.installed(name)
+            shutil.rmtree(installed.download_folder(name), ignore_errors=True)
+    made = installed.find(name)
     assert made is not None
     return Pulled(made, was_installed=False)
 
@@ -99,7 +99,7 @@ def _fetch(name: str, bundle_ratio: float, progress: Progress) -> Path:
 
 def _download_folder(name: str, snapshot: Snapshot) -> Path:
     """Laid out as in Hugging Face's cache: there the exporter reads the revision in the path."""
-    folder = store.download_folder(name) / "snapshots" / snapshot.revision
+    folder = installed.download_folder(name) / "snapshots" / snapshot.revision
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         # What an older revision left serves here too, where the content is the same: hashes tell.

@@ -10,11 +10,11 @@ import torch
 from benchmarks import bundles, devices, litert, report
 from benchmarks.measure import Results, run_process
 from sa3_edge.manifest import GraphName
-from sa3_export.checkpoint import Checkpoint
-from sa3_export.ops import use_kernels
+from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.networks.kernels import use_kernels
 from sa3_export.parity import snr_db
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MACHINE = {"processor": "Imagined", "packages": {"onnxruntime": "1", "openvino": None}}
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from sa3_edge import GenerationRequest, Pipeline
-from sa3_edge.lengths import plan_lengths
+from sa3_edge.generation.lengths import plan_lengths
+from sa3_edge.generation.noise import NoiseStream
+from sa3_edge.generation.sampling import schedule
+from sa3_edge.generation.tiling import plan_tiles
+from sa3_edge.generation.tokenizer import Tokenizer
 from sa3_edge.manifest import Manifest
-from sa3_edge.models import DEMO, resolve_model
-from sa3_edge.noise import NoiseStream
-from sa3_edge.sampling import schedule
-from sa3_edge.tiling import plan_tiles
-from sa3_edge.tokenizer import Tokenizer
+from sa3_edge.models.catalog import DEMO, resolve_model
 
-CONTRACT = Path(__file__).parents[1] / "runtimes" / "README.md"
+CONTRACT = Path(__file__).parents[2] / "runtimes" / "README.md"
 
 
 @pytest.fixture(scope="module")

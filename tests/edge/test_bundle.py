@@ -11,7 +11,7 @@ import pytest
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.errors import BundleError
-from sa3_edge.models import DEMO, resolve_model
+from sa3_edge.models.catalog import DEMO, resolve_model
 
 
 @pytest.fixture

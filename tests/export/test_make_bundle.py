@@ -11,8 +11,9 @@ import pytest
 from sa3_edge.bundle import Bundle
 from sa3_edge.errors import RequestError
 from sa3_edge.manifest import Manifest
-from sa3_export import ParityError, export, export_bundle, export_synthetic, onnx_artifact
-from sa3_export.checkpoint import Checkpoint
+from sa3_export import ParityError, export_bundle, export_synthetic, make_bundle
+from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.onnx import artifact
 from sa3_export.parity import BEST_SNR_DB, measure_parity, snr_db
 from tests.conftest import RunCli
 
@@ -40,7 +41,7 @@ def test_a_graph_that_differs_from_pytorch_is_refused_and_nothing_is_kept(
 
         return real(graph, wrong if graph.name == "denoiser" else run, minimum, lengths)
 
-    monkeypatch.setattr(onnx_artifact, "measure_parity", slightly_wrong)
+    monkeypatch.setattr(artifact, "measure_parity", slightly_wrong)
     with pytest.raises(ParityError, match=r"denoiser: velocity differs .* 60\.0 dB"):
         export_bundle(tiny_checkpoint, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
@@ -125,15 +126,15 @@ def test_a_base_model_carries_its_own_defaults(tiny_checkpoint: Path, tmp_path: 
     config = json.loads((base / "model_config.json").read_text())
     config["model"]["diffusion"]["diffusion_objective"] = "rectified_flow"
     (base / "model_config.json").write_text(json.dumps(config))
-    sampler = export._sampler(Checkpoint(base).config)
+    sampler = make_bundle._sampler(Checkpoint(base).config)
     assert (sampler.objective, sampler.steps, sampler.guidance) == ("rectified_flow", 50, 7.0)
 
 
 def test_a_hub_snapshot_gives_name_and_revision(tmp_path: Path) -> None:
     snapshot = tmp_path / "models--stabilityai--stable-audio-3-small-sfx" / "snapshots" / "abc123"
     snapshot.mkdir(parents=True)
-    assert export.identity(snapshot) == ("small-sfx", "abc123")
+    assert make_bundle.identity(snapshot) == ("small-sfx", "abc123")
     plain = tmp_path / "stable-audio-3-small-music"
     plain.mkdir()
     (plain / "model.safetensors").write_bytes(b"weights")
-    assert export.identity(plain) == ("small-music", f"sha256:{hashlib.sha256(b'weights').hexdigest()}")
+    assert make_bundle.identity(plain) == ("small-music", f"sha256:{hashlib.sha256(b'weights').hexdigest()}")

@@ -24,8 +24,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from sa3_export.checkpoints.lora import Adapter, AdapterFile, Update
 from sa3_export.errors import CheckpointError, listed
-from sa3_export.lora import Adapter, AdapterFile, Update
 
 Layers = dict[str, dict[str, Tensor]]  # by layer as the file names it, then by part
 Magnitudes = tuple[tuple[str, int], ...]

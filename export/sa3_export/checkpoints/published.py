@@ -17,20 +17,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from sa3_export.config import (
+from sa3_export.checkpoints.lora import AdapterFile, merge_adapters
+from sa3_export.checkpoints.lora_files import read_adapter
+from sa3_export.config.model import (
     ModelConfig,
     TextEncoderConfig,
     read_model_config,
     read_text_encoder_config,
 )
 from sa3_export.errors import CheckpointError, listed
-from sa3_export.lora import AdapterFile, merge_adapters
-from sa3_export.lora_files import read_adapter
-from sa3_export.modules.conditioners import Conditioners
-from sa3_export.modules.dit import DiffusionTransformer
-from sa3_export.modules.layers import RotaryEmbedding
-from sa3_export.modules.same import Autoencoder, fold_weight_norm
-from sa3_export.modules.t5gemma import TextEncoder
+from sa3_export.networks.conditioners import Conditioners
+from sa3_export.networks.dit import DiffusionTransformer
+from sa3_export.networks.layers import RotaryEmbedding
+from sa3_export.networks.same import Autoencoder, fold_weight_norm
+from sa3_export.networks.t5gemma import TextEncoder
 
 Shapes = dict[str, tuple[int, ...]]
 

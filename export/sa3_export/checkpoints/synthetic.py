@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from sa3_export.checkpoint import expected_shapes, expected_text_encoder_shapes
-from sa3_export.config import read_model_config, read_text_encoder_config
+from sa3_export.checkpoints.published import expected_shapes, expected_text_encoder_shapes
+from sa3_export.config.model import read_model_config, read_text_encoder_config
 
 _AUDIO_LEVEL = 0.02  # of the last layer: noise well below full scale
 _TEXT_FOLDER = "t5gemma-b-b-ul2"

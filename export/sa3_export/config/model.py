@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sa3_edge.manifest import Objective
-from sa3_export.config_section import Section
+from sa3_export.config.section import Section
 from sa3_export.errors import CheckpointError
 
 # The reference's generate() caps a pass at 5 292 032 samples: 120 s rounded up to whole frames.

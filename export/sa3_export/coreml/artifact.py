@@ -7,11 +7,11 @@ import msgspec
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
-from sa3_export.coreml.contract import CoreMLOptions, PackagePlan, package_graph, plan_for
 from sa3_export.coreml.convert import Converted, convert
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import core_ml_here, prove
-from sa3_export.graphs import Graph, TensorSpec
+from sa3_export.coreml.packaging import CoreMLOptions, PackagePlan, package_graph, plan_for
+from sa3_export.graphs.graph import Graph, TensorSpec
 
 
 def export_coreml(

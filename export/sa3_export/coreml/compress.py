@@ -6,7 +6,7 @@ import coremltools.optimize as cto
 import numpy as np
 from numpy.typing import NDArray
 
-from sa3_export.coreml.contract import check_precision
+from sa3_export.coreml.packaging import check_precision
 
 # Norms, biases and tables smaller than this stay as they are: they cost nothing and are felt most.
 _SMALLEST_WEIGHT = 4096

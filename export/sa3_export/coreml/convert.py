@@ -17,11 +17,11 @@ from coremltools.converters.mil.converter import mil_convert
 from coremltools.converters.mil.mil.passes.pass_pipeline import PassPipelineManager
 
 from sa3_export.coreml.compress import compress
-from sa3_export.coreml.contract import PackagePlan, example_at
 from sa3_export.coreml.kernels import CoreMLKernels
+from sa3_export.coreml.packaging import PackagePlan, example_at
 from sa3_export.coreml.stamp import stamp
-from sa3_export.graphs import Graph, TensorSpec
-from sa3_export.ops import use_kernels
+from sa3_export.graphs.graph import Graph, TensorSpec
+from sa3_export.networks.kernels import use_kernels
 
 TARGET = ct.target.iOS18  # and macOS 15: the first with fused attention and several functions in a package
 DYNAMIC = "main"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sa3_edge import manifest as m
-from sa3_edge.engines.coreml import (
+from sa3_edge.engines.coreml.engine import (
     CoreMLSession,
     MacRuntime,
     Runtime,
@@ -27,12 +27,12 @@ from sa3_edge.engines.coreml import (
     meant_units,
     open_session,
 )
-from sa3_edge.engines.fixed_lengths import DYNAMIC
+from sa3_edge.engines.coreml.fixed_lengths import DYNAMIC
 from sa3_edge.errors import EngineError
-from sa3_export.coreml.contract import stored_in_half
 from sa3_export.coreml.evaluator import Package
+from sa3_export.coreml.packaging import stored_in_half
 from sa3_export.errors import EvaluationError, ParityError
-from sa3_export.graphs import Graph
+from sa3_export.graphs.graph import Graph
 from sa3_export.parity import measure_parity
 from sa3_export.precision import Bar
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sa3_edge.manifest import ComputeUnits
 from sa3_export.errors import ExportRequestError
-from sa3_export.graphs import Graph, TensorSpec
+from sa3_export.graphs.graph import Graph, TensorSpec
 
 FIXED_FRAMES = (128, 256, 512, 1024)
 FRAME_BIAS = "frame_bias"

@@ -5,7 +5,7 @@ from typing import Any
 
 import coremltools as ct
 
-from sa3_export.graphs import Graph, TensorSpec
+from sa3_export.graphs.graph import Graph, TensorSpec
 
 
 def stamp(model: Any, graph: Graph, metadata: Mapping[str, str]) -> Any:

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines.coreml import Runtime, package_folder, packaged_graphs
+from sa3_edge.engines.coreml.engine import Runtime, package_folder, packaged_graphs
 from sa3_edge.errors import RequestError
-from sa3_export.checkpoint import Checkpoint
+from sa3_export.checkpoints.lora import AdapterFile
+from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import prove
-from sa3_export.export import describe_adapter, identity
-from sa3_export.graphs import GRAPHS, Axes, Graph, TensorSpec
-from sa3_export.lora import AdapterFile
+from sa3_export.graphs.graph import GRAPHS, Axes, Graph, TensorSpec
+from sa3_export.make_bundle import describe_adapter, identity
 
 _TORCH_TYPES = {"float32": torch.float32, "int64": torch.int64}
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from sa3_edge.manifest import GraphName, Tiles, Tiling
-from sa3_export.checkpoint import Checkpoint
-from sa3_export.config import ModelConfig
-from sa3_export.modules.conditioners import Conditioners
-from sa3_export.modules.dit import Conditioning, DiffusionTransformer
-from sa3_export.modules.same import Autoencoder
-from sa3_export.modules.t5gemma import TextEncoder
+from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.config.model import ModelConfig
+from sa3_export.networks.conditioners import Conditioners
+from sa3_export.networks.dit import Conditioning, DiffusionTransformer
+from sa3_export.networks.same import Autoencoder
+from sa3_export.networks.t5gemma import TextEncoder
 
 Shape = tuple[int | str, ...]
 

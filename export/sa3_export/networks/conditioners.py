@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from sa3_export.config import ConditionerConfig
-from sa3_export.modules.layers import ExpoFourierFeatures
+from sa3_export.config.model import ConditionerConfig
+from sa3_export.networks.layers import ExpoFourierFeatures
 
 # A key with this logit is out of the softmax in fp16 and fp32 alike, and stays finite.
 MASKED_LOGIT = -3e4

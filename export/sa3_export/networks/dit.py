@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sa3_export import ops
-from sa3_export.config import DiTConfig
-from sa3_export.modules.layers import (
+from sa3_export.config.model import DiTConfig
+from sa3_export.networks import kernels as ops
+from sa3_export.networks.layers import (
     ExpoFourierFeatures,
     FeedForward,
     HiddenScale,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sa3_export import ops
+from sa3_export.networks import kernels as ops
 
 
 class RotaryEmbedding(nn.Module):

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sa3_export import ops
-from sa3_export.config import AutoencoderConfig, ResamplerConfig
-from sa3_export.modules.layers import DynamicTanh, FeedForward, HiddenScale, RotaryEmbedding, projections
+from sa3_export.config.model import AutoencoderConfig, ResamplerConfig
+from sa3_export.networks import kernels as ops
+from sa3_export.networks.layers import DynamicTanh, FeedForward, HiddenScale, RotaryEmbedding, projections
 
 
 class _DifferentialAttention(nn.Module):

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sa3_export import ops
-from sa3_export.config import TextEncoderConfig
-from sa3_export.modules.layers import HiddenScale, RotaryEmbedding, split_heads
+from sa3_export.config.model import TextEncoderConfig
+from sa3_export.networks import kernels as ops
+from sa3_export.networks.layers import HiddenScale, RotaryEmbedding, split_heads
 
 
 class _RMSNorm(nn.Module):

@@ -8,12 +8,12 @@ import onnxruntime as ort
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
 from sa3_export.errors import ParityError
-from sa3_export.graphs import Graph
-from sa3_export.onnx_export import save_onnx, trace_onnx
+from sa3_export.graphs.graph import Graph
+from sa3_export.onnx.quantize import block_linears, quantize
+from sa3_export.onnx.smoothing import hidden_tensors, smooth
+from sa3_export.onnx.trace import save_onnx, trace_onnx
 from sa3_export.parity import Arrays, measure_parity
 from sa3_export.precision import Bar, Choice, bar_of, settle
-from sa3_export.quantize import block_linears, quantize
-from sa3_export.smoothing import hidden_tensors, smooth
 
 
 def export_onnx(

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sa3_export.graphs import Graph
-from sa3_export.modules.layers import HiddenScale
-from sa3_export.quantize import LARGEST
+from sa3_export.graphs.graph import Graph
+from sa3_export.networks.layers import HiddenScale
+from sa3_export.onnx.quantize import LARGEST
 
 # How much of the difficulty moves from the activation to the weights: 0 evens out the weights alone, 1 the activation.
 _STRENGTHS = (0.25, 0.5, 0.75)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.onnx.ops import symbolic
 
-from sa3_export.graphs import Graph, TensorSpec
-from sa3_export.modules.layers import split_heads
-from sa3_export.ops import use_kernels
+from sa3_export.graphs.graph import Graph, TensorSpec
+from sa3_export.networks.kernels import use_kernels
+from sa3_export.networks.layers import split_heads
 
 OPSET = 23  # the first with RMSNormalization and RotaryEmbedding
 _CONTRIB_VERSION = 1

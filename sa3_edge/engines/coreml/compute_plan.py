@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines.coreml import MacRuntime, compile_package, meant_units, package_folder, packaged_graphs
-from sa3_edge.engines.fixed_lengths import DYNAMIC
+from sa3_edge.engines.coreml.engine import MacRuntime, compile_package, meant_units, package_folder, packaged_graphs
+from sa3_edge.engines.coreml.fixed_lengths import DYNAMIC
 from sa3_edge.errors import EngineError
 from sa3_edge.manifest import ComputeUnits, GraphName
 

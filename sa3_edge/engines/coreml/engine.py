@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors, chosen_units
 from sa3_edge.engines.cache import cache_entry
-from sa3_edge.engines.fixed_lengths import DYNAMIC, FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
+from sa3_edge.engines.coreml.fixed_lengths import DYNAMIC, FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
 from sa3_edge.errors import BundleError, EngineError, RequestError
 from sa3_edge.manifest import Artifact, ComputeUnits, Graph, GraphName, Tensor
 

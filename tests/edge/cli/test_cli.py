@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import sa3_edge
-from sa3_edge.models import models_folder
+from sa3_edge.models.catalog import models_folder
 from tests.conftest import RunCli
 
 HEAVY = ("torch", "coremltools", "onnxruntime", "openvino", "numpy", "tokenizers", "soundfile")
@@ -27,7 +27,7 @@ def test_generating_needs_no_torch(tmp_path: Path) -> None:
         "import sys\n"
         "for name in ('torch', 'sa3_export', 'onnx', 'onnxscript', 'safetensors'): sys.modules[name] = None\n"
         "from sa3_edge import GenerationRequest, Pipeline\n"
-        "from sa3_edge.models import resolve_model\n"
+        "from sa3_edge.models.catalog import resolve_model\n"
         "made = Pipeline.load(resolve_model('demo')).generate(GenerationRequest('x', 0.5, seed=1))\n"
         "print(made.audio.shape)\n"
     )
@@ -84,7 +84,7 @@ def test_doctor_reports_machine_engines_and_models(run_cli: RunCli) -> None:
 
 
 def test_the_wheel_holds_just_the_two_packages(tmp_path: Path) -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[3]
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=root, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")

@@ -13,14 +13,14 @@ import pytest
 import soundfile
 import typer
 
-from sa3_edge.audio_file import stored_bits
+from sa3_edge.audio.encoding import stored_bits
 from sa3_edge.cli.app import app
-from sa3_edge.cli.config import DEFAULTS, config_file
-from sa3_edge.cli.requests import RequestOptions
+from sa3_edge.cli.defaults import DEFAULTS, config_file
+from sa3_edge.clips.options import RequestOptions
 from sa3_edge.engines import ENGINES
 from tests.conftest import RunCli
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 Write = Callable[[str], Path]
 
 
@@ -30,7 +30,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         path = tmp_path / "config" / "config.toml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        monkeypatch.setattr("sa3_edge.cli.config.config_file", lambda: path)
+        monkeypatch.setattr("sa3_edge.cli.defaults.config_file", lambda: path)
         return path
 
     return config

@@ -15,10 +15,10 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from sa3_edge.audio_file import FORMATS, Encoding, Tags, encoding_for, write_audio
+from sa3_edge.audio.encoding import FORMATS, Encoding, Tags, encoding_for, write_audio
+from sa3_edge.audio.limiter import CEILING, limit
+from sa3_edge.clips.record import encode_record, read_record
 from sa3_edge.errors import RequestError, Sa3Error
-from sa3_edge.limiter import CEILING, limit
-from sa3_edge.provenance import encode_record, read_record
 from tests.conftest import RunCli
 
 RATE = 44100
@@ -66,7 +66,7 @@ def test_16_bits_are_dithered() -> None:
     """A tone below half a step would vanish by rounding; with dither it is there, under noise."""
     quiet = (0.4 * 2**-15 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)).astype(np.float32)[None]
     buffer = io.BytesIO()
-    from sa3_edge.audio_file import encode_audio
+    from sa3_edge.audio.encoding import encode_audio
 
     buffer.write(encode_audio(quiet, RATE, Encoding("wav", "16"), TAGS)[0])
     buffer.seek(0)
@@ -379,7 +379,7 @@ def test_a_clip_without_a_name_needs_a_writable_folder_first(run_cli: RunCli, mo
     def never(*arguments: object, **options: object) -> None:
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr("sa3_edge.cli.output.check_destination", refuse)
+    monkeypatch.setattr("sa3_edge.clips.files.check_destination", refuse)
     monkeypatch.setattr("sa3_edge.cli.generate.Pipeline.load", never)
     code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2")
     assert (code, err) == (2, "error: the directory . is not writable\n")

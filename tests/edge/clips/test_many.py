@@ -218,7 +218,7 @@ def test_results_that_cannot_be_written_stop_the_list(
     def full(result: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sa3_edge.cli.batch.json_text", full)
+    monkeypatch.setattr("sa3_edge.clips.prompt_list.json_text", full)
     prompts = _list(tmp_path, ["a", "b"], "list.txt")
     code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
     assert (code, out) == (1, "")

@@ -11,7 +11,7 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.engines.cache import cache_entry
 from sa3_edge.errors import EngineError
 from sa3_edge.manifest import Artifact
-from sa3_edge.models import DEMO, resolve_model
+from sa3_edge.models.catalog import DEMO, resolve_model
 
 DAY = 24 * 3600
 

@@ -13,7 +13,7 @@ import pytest
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import TAKE_COMPUTE_UNITS, EngineOptions, create_engine
 from sa3_edge.errors import EngineError, RequestError
-from sa3_edge.models import DEMO, resolve_model
+from sa3_edge.models.catalog import DEMO, resolve_model
 from tests.conftest import RunCli
 
 CORE_ML, CPU = "CoreMLExecutionProvider", "CPUExecutionProvider"

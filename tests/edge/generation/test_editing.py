@@ -21,9 +21,9 @@ from sa3_edge import (
     RequestError,
     Variation,
 )
-from sa3_edge.editing import seconds_of
-from sa3_edge.provenance import read_record
-from sa3_edge.sampling import schedule
+from sa3_edge.clips.record import read_record
+from sa3_edge.generation.editing import seconds_of
+from sa3_edge.generation.sampling import schedule
 from tests.conftest import Golden, RunCli, relative_error
 
 RATE = 44100
@@ -501,7 +501,7 @@ def test_wrong_options_say_why_and_leave_nothing(
     ],
 )
 def test_regions(text: str, start: float | None, end: float | None) -> None:
-    from sa3_edge.cli.requests import parse_region
+    from sa3_edge.clips.options import parse_region
 
     assert parse_region(text) == Region(start, end)
 
@@ -522,7 +522,7 @@ def test_guidance_of_one_runs_the_denoiser_once_a_step(pipeline: Pipeline, monke
 
 
 def test_apg_takes_out_what_points_along_the_prediction() -> None:
-    from sa3_edge.guidance import guided
+    from sa3_edge.generation.guidance import guided
 
     rng = np.random.default_rng(0)
     x, c, u = (rng.standard_normal((1, 4, 6)).astype(np.float32) for _ in range(3))
@@ -551,7 +551,7 @@ def test_a_base_model_samples_by_euler_with_its_own_defaults(
     # By hand: the same velocities along the same schedule.
     made = base.generate(GenerationRequest("x", 0.5, seed=1, steps=3, guidance=1.0))
     prepared = base._prepare(GenerationRequest("x", 0.5, seed=1, steps=3, guidance=1.0), lambda *_: None)
-    from sa3_edge.sampling import LatentNoise
+    from sa3_edge.generation.sampling import LatentNoise
 
     lengths = prepared.plan.lengths
     x = LatentNoise(1, 16, lengths.allocated, lengths.valid)()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sa3_edge.errors import RequestError
-from sa3_edge.noise import SEEDS, NoiseStream
+from sa3_edge.generation.noise import SEEDS, NoiseStream
 from tests.conftest import Golden
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sa3_edge.errors import RequestError
-from sa3_edge.lengths import plan_lengths
+from sa3_edge.generation.lengths import plan_lengths
+from sa3_edge.generation.sampling import LatentNoise, Latents, euler, ping_pong, schedule
 from sa3_edge.manifest import Manifest
-from sa3_edge.sampling import LatentNoise, Latents, euler, ping_pong, schedule
 from tests.conftest import Golden
 
 

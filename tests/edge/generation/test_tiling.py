@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, create_engine
+from sa3_edge.generation.pipeline import Pipeline
+from sa3_edge.generation.tiling import decode_tiles, encode_tiles, pad_to_multiple
 from sa3_edge.manifest import GraphName
-from sa3_edge.pipeline import Pipeline
-from sa3_edge.tiling import decode_tiles, encode_tiles, pad_to_multiple
 
 FRAME = 4096
 Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]

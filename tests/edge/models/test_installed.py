@@ -14,14 +14,14 @@ import soundfile
 from safetensors.numpy import load_file, save_file
 
 import sa3_export
-from sa3_edge import store
 from sa3_edge.bundle import Bundle
-from sa3_edge.models import data_folder, installed_models, models_folder
-from sa3_export import export
-from sa3_export.graphs import GRAPHS
+from sa3_edge.models import installed
+from sa3_edge.models.catalog import data_folder, installed_models, models_folder
+from sa3_export import make_bundle
+from sa3_export.graphs.graph import GRAPHS
 from tests.conftest import RunCli
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 DENOISER = "denoiser.onnx.data"
 
 
@@ -48,17 +48,17 @@ def stage(folder: Path, name: str, salt: bytes = b"") -> Path:
 
 
 def install(name: str, salt: bytes = b"") -> Path:
-    with store.staging() as folder:
-        store.install(stage(folder, name, salt), name)
+    with installed.staging() as folder:
+        installed.install(stage(folder, name, salt), name)
     return models_folder() / name
 
 
 def test_a_second_model_costs_only_what_differs() -> None:
     music = install("small-music")
-    before = store.bytes_on_disk()
+    before = installed.bytes_on_disk()
     sfx = install("small-sfx", b"sfx")
     own = [DENOISER, "manifest.json"]
-    assert store.bytes_on_disk() - before == sum((sfx / name).stat().st_size for name in own)
+    assert installed.bytes_on_disk() - before == sum((sfx / name).stat().st_size for name in own)
     for path in music.iterdir():
         assert path.samefile(sfx / path.name) == (path.name not in own)
     for folder in (music, sfx):
@@ -70,7 +70,7 @@ def test_a_second_model_costs_only_what_differs() -> None:
 def test_graphs_of_the_same_weights_are_the_same_files(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "GRAPHS", {"text_encoder": GRAPHS["text_encoder"]})
+    monkeypatch.setattr(make_bundle, "GRAPHS", {"text_encoder": GRAPHS["text_encoder"]})
     other = tmp_path / "other"
     shutil.copytree(tiny_checkpoint, other)
     weights = load_file(other / "model.safetensors")
@@ -85,13 +85,13 @@ def test_graphs_of_the_same_weights_are_the_same_files(
 def test_removing_one_model_leaves_the_other_whole() -> None:
     music = install("small-music")
     sfx = install("small-sfx", b"sfx")
-    before = store.bytes_on_disk()
+    before = installed.bytes_on_disk()
     own = sum((music / name).stat().st_size for name in (DENOISER, "manifest.json"))
-    assert store.remove("small-music") == own
-    assert store.bytes_on_disk() == before - own
+    assert installed.remove("small-music") == own
+    assert installed.bytes_on_disk() == before - own
     assert not music.exists()
     Bundle.load(sfx, trust_cache=False)
-    assert store.remove("small-sfx") == before - own
+    assert installed.remove("small-sfx") == before - own
     assert list(models_folder().iterdir()) == []
 
 
@@ -170,7 +170,7 @@ def test_models_are_listed_with_what_they_take_and_what_is_wrong(run_cli: RunCli
     assert (music["problem"], music["precisions"]) == (None, {"onnx": "fp32"})
     assert music["revision"].startswith("sha256:")
     assert 0 < music["shared_bytes"] < music["bytes"]
-    assert report["bytes_on_disk"] == store.bytes_on_disk()
+    assert report["bytes_on_disk"] == installed.bytes_on_disk()
     assert models["small-sfx"]["problem"] == f"{DENOISER} is missing"
     assert "manifest.json" in models["empty"]["problem"]
     assert models["demo"]["synthetic"]
@@ -212,20 +212,20 @@ def test_what_is_not_there_or_not_ours_is_not_removed(run_cli: RunCli, name: str
     code, _, err = run_cli("remove", name, "--yes")
     assert code == 2
     assert said in err
-    assert store.installed("small-music")
+    assert installed.find("small-music")
 
 
 def test_removing_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
     elsewhere = stage(tmp_path, "elsewhere")
     models_folder().mkdir(parents=True)
     (models_folder() / "mine").symlink_to(elsewhere)
-    assert store.installed("mine")
-    assert store.remove("mine") == 0
+    assert installed.find("mine")
+    assert installed.remove("mine") == 0
     Bundle.load(elsewhere)
 
 
 def test_an_unfinished_download_is_told_of_and_can_be_removed(run_cli: RunCli) -> None:
-    folder = store.download_folder("small-music") / "snapshots" / ("1" * 40)
+    folder = installed.download_folder("small-music") / "snapshots" / ("1" * 40)
     folder.mkdir(parents=True)
     (folder / "model.safetensors.0123.part").write_bytes(bytes(2_000_000))
     code, out, _ = run_cli("models")
@@ -234,7 +234,7 @@ def test_an_unfinished_download_is_told_of_and_can_be_removed(run_cli: RunCli) -
     code, out, _ = run_cli("remove", "small-music", "--yes")
     assert code == 0
     assert "2.0 MB are free again" in out
-    assert not store.unfinished_downloads()
+    assert not installed.unfinished_downloads()
 
 
 def test_without_a_model_three_lines_say_how_to_get_one(run_cli: RunCli) -> None:

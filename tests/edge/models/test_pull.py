@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 import sa3_export
-from sa3_edge import download, pull, store
 from sa3_edge.bundle import Bundle
 from sa3_edge.manifest import decode_manifest, encode_manifest
-from sa3_edge.models import PUBLISHED, data_folder, installed_models, models_folder
-from sa3_export import export
-from sa3_export.graphs import GRAPHS
+from sa3_edge.models import download, installed, pull
+from sa3_edge.models.catalog import PUBLISHED, data_folder, installed_models, models_folder
+from sa3_export import make_bundle
+from sa3_export.graphs.graph import GRAPHS
 from tests.conftest import RunCli
-from tests.hub import StandInHub
+from tests.stand_ins.hub import StandInHub
 
 NAME = "small-music"
 REPOSITORY = PUBLISHED[NAME]
@@ -92,7 +92,7 @@ def test_a_model_is_downloaded_exported_and_installed(
     hub: StandInHub, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One graph is enough to see the real exporter at work; it takes a quarter of a minute for all five.
-    monkeypatch.setattr(export, "GRAPHS", {"text_encoder": GRAPHS["text_encoder"]})
+    monkeypatch.setattr(make_bundle, "GRAPHS", {"text_encoder": GRAPHS["text_encoder"]})
     hub.files["svd_bases.pt"] = b"not needed"
     code, out, err = run_cli("pull", NAME, "--json")
     assert code == 0, err
@@ -102,7 +102,7 @@ def test_a_model_is_downloaded_exported_and_installed(
     assert result["revision"] == hub.revision
     assert result["precisions"] == {"onnx": "fp32"}
     assert {request.path for request in hub.requests} == {"", *pull.FILES}
-    assert not store.unfinished_downloads()
+    assert not installed.unfinished_downloads()
     made = Bundle.load(models_folder() / NAME, trust_cache=False).manifest
     assert made.model.name == NAME
     assert not made.model.synthetic
@@ -134,14 +134,14 @@ def test_a_cut_download_goes_on_at_the_next_pull(hub: StandInHub, run_cli: RunCl
     lines = error_lines(run_cli("pull", NAME))
     assert "stopped answering" in lines[0]
     assert "what was downloaded is kept" in lines[1]
-    assert store.unfinished_downloads()[NAME] >= 4_000_000
+    assert installed.unfinished_downloads()[NAME] >= 4_000_000
     asked = len(hub.asked_for(WEIGHTS))
     assert asked == 7
     assert run_cli("pull", NAME)[0] == 0
     assert [request.start for request in hub.asked_for(WEIGHTS)[asked:]] == [4_000_000]
     assert size > 4_000_000
     assert len(hub.asked_for(TEXT_CONFIG)) == 1
-    assert not store.unfinished_downloads()
+    assert not installed.unfinished_downloads()
 
 
 def test_a_cut_is_mended_while_bytes_arrive(hub: StandInHub, run_cli: RunCli, exports: list[Path]) -> None:
@@ -174,7 +174,7 @@ def test_a_file_with_another_hash_is_thrown_away(
     assert f"{path} of {REPOSITORY} arrived altered" in lines[0]
     assert "pull again" in lines[1]
     assert exports == []
-    assert not list((store.download_folder(NAME) / "snapshots" / hub.revision).glob(f"{path}*"))
+    assert not list((installed.download_folder(NAME) / "snapshots" / hub.revision).glob(f"{path}*"))
     hub.altered.clear()
     assert run_cli("pull", NAME)[0] == 0
 
@@ -362,7 +362,7 @@ def test_what_is_installed_is_pulled_again_only_if_asked_or_broken(
     assert len(exports) == 1
     hub.revision = "2" * 40
     assert run_cli("pull", NAME, "--overwrite")[0] == 0
-    model = store.installed(NAME)
+    model = installed.find(NAME)
     assert model is not None
     assert model.model is not None
     assert model.model.revision == hub.revision
@@ -429,7 +429,7 @@ def test_local_files_need_no_hub(run_cli: RunCli, exports: list[Path], tiny_chec
     assert code == 0, err
     assert exports == [tiny_checkpoint]
     assert tiny_checkpoint.is_dir()
-    assert store.installed(NAME)
+    assert installed.find(NAME)
 
 
 def test_a_checkpoint_of_the_other_kind_is_refused(run_cli: RunCli, tiny_checkpoint: Path) -> None:

@@ -20,8 +20,8 @@ from torch.overrides import TorchFunctionMode
 from sa3_edge.bundle import Bundle, sha256_of
 from sa3_edge.errors import RequestError
 from sa3_export import AdapterFile, CheckpointError
-from sa3_export.checkpoint import Checkpoint
-from sa3_export.graphs import GRAPHS
+from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.graphs.graph import GRAPHS
 from tests.conftest import RunCli
 
 SECONDS = "conditioners.seconds_total.embedder.embedding.1"

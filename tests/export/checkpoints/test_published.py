@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sa3_export import CheckpointError
-from sa3_export.checkpoint import Checkpoint, expected_shapes
-from sa3_export.config import read_model_config
-from sa3_export.modules.same import fold_weight_norm
-from sa3_export.synthetic import SIZES, model_config, write_synthetic_checkpoint
+from sa3_export.checkpoints.published import Checkpoint, expected_shapes
+from sa3_export.checkpoints.synthetic import SIZES, model_config, write_synthetic_checkpoint
+from sa3_export.config.model import read_model_config
+from sa3_export.networks.same import fold_weight_norm
 from tests.conftest import DATA
 
 TEXT_FOLDER = "t5gemma-b-b-ul2"

@@ -16,17 +16,17 @@ from coremltools.converters.mil.mil import types
 
 from sa3_edge import manifest as m
 from sa3_export import CoreMLOptions, ParityError
-from sa3_export.checkpoint import Checkpoint
+from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.coreml.artifact import export_coreml
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import prove
 from sa3_export.coreml.kernels import CoreMLKernels
 from sa3_export.coreml.mil_ops import OPERATIONS
 from sa3_export.errors import EvaluationError
-from sa3_export.export import describe
-from sa3_export.graphs import GRAPHS, Graph
-from sa3_export.ops import TorchKernels
-from tests.coreml import one_thread
+from sa3_export.graphs.graph import GRAPHS, Graph
+from sa3_export.make_bundle import describe
+from sa3_export.networks.kernels import TorchKernels
+from tests.stand_ins.coreml import one_thread
 
 __all__ = ["one_thread"]  # a fixture, used by every test here
 

@@ -18,19 +18,20 @@ from sa3_edge import AudioSource, GenerationRequest, Inpainting, Pipeline, Regio
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Session
-from sa3_edge.engines.coreml import CoreMLEngine
+from sa3_edge.engines.coreml.engine import CoreMLEngine
 from sa3_edge.manifest import decode_manifest
-from sa3_export import AdapterFile, CoreMLOptions, export_bundle, export_synthetic, synthetic
-from sa3_export.checkpoint import Checkpoint
+from sa3_export import AdapterFile, CoreMLOptions, export_bundle, export_synthetic
+from sa3_export.checkpoints import synthetic
+from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.coreml.artifact import export_coreml
 from sa3_export.coreml.evaluator import Package
 from sa3_export.errors import EvaluationError, ExportRequestError
-from sa3_export.export import describe
-from sa3_export.graphs import GRAPHS
-from sa3_export.onnx_artifact import export_onnx
+from sa3_export.graphs.graph import GRAPHS
+from sa3_export.make_bundle import describe
+from sa3_export.onnx.artifact import export_onnx
 from sa3_export.parity import snr_db
 from tests.conftest import Golden, RunCli, relative_error
-from tests.coreml import EvaluatedCoreML, one_thread
+from tests.stand_ins.coreml import EvaluatedCoreML, one_thread
 
 __all__ = ["one_thread"]  # a fixture, used by every test here
 
@@ -91,7 +92,7 @@ def test_a_whole_run(
 ) -> None:
     """Text to audio through the Core ML graphs, on fixed functions with masked frames and on the dynamic one."""
     core_ml = EvaluatedCoreML()
-    monkeypatch.setattr("sa3_edge.engines.coreml.MacRuntime", lambda: core_ml)
+    monkeypatch.setattr("sa3_edge.engines.coreml.engine.MacRuntime", lambda: core_ml)
     (run,) = [run for run in golden_arguments["runs"] if run["name"] == name]
     request = GenerationRequest(run["prompt"], run["duration"], run["seed"], run.get("steps"))
     made = Pipeline.load(exact_bundle, "coreml", compute_units=units).generate(request)
@@ -316,7 +317,7 @@ def test_other_sizes_than_the_published(tmp_path: Path, monkeypatch: pytest.Monk
     request = GenerationRequest("a " * 20, seconds=3, seed=1, edit=Inpainting(source, (Region(1, 2),)))
     exact = Pipeline.load(out).generate(request)
     assert exact.latents.shape == (1, 16, 40)
-    monkeypatch.setattr("sa3_edge.engines.coreml.MacRuntime", EvaluatedCoreML)
+    monkeypatch.setattr("sa3_edge.engines.coreml.engine.MacRuntime", EvaluatedCoreML)
     made = Pipeline.load(out, "coreml").generate(request)
     assert relative_error(made.latents, exact.latents) < 0.05
     assert run_cli("verify", out)[0] == 0

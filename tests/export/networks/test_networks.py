@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sa3_export.checkpoint import Checkpoint
-from sa3_export.modules.conditioners import Conditioners
-from sa3_export.modules.dit import DiffusionTransformer
-from sa3_export.modules.same import Autoencoder
-from sa3_export.modules.t5gemma import TextEncoder
+from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.networks.conditioners import Conditioners
+from sa3_export.networks.dit import DiffusionTransformer
+from sa3_export.networks.same import Autoencoder
+from sa3_export.networks.t5gemma import TextEncoder
 from tests.conftest import Golden, relative_error
 
 TOLERANCE = 1e-4

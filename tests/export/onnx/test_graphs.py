@@ -147,7 +147,7 @@ def test_weights_are_stored_ready_to_use(tiny_bundle: Path) -> None:
         ]
         constant = [name for name in rearranged if not _is_table(model, name)]
         assert constant == [], path.name
-        assert str(Path(__file__).parents[1]).encode() not in path.read_bytes()
+        assert str(Path(__file__).parents[3]).encode() not in path.read_bytes()
 
 
 def _is_table(model: onnx.ModelProto, node_name: str) -> bool:

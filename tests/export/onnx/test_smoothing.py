@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from sa3_edge.manifest import GraphName
-from sa3_export.checkpoint import Checkpoint
+from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.errors import ParityError
-from sa3_export.export import describe
-from sa3_export.graphs import GRAPHS, Graph
-from sa3_export.modules.layers import HiddenScale
-from sa3_export.onnx_artifact import export_onnx
-from sa3_export.onnx_export import save_onnx, trace_onnx
+from sa3_export.graphs.graph import GRAPHS, Graph
+from sa3_export.make_bundle import describe
+from sa3_export.networks.layers import HiddenScale
+from sa3_export.onnx.artifact import export_onnx
+from sa3_export.onnx.quantize import block_linears, quantize
+from sa3_export.onnx.smoothing import hidden_tensors, smooth
+from sa3_export.onnx.trace import save_onnx, trace_onnx
 from sa3_export.parity import measure_parity
 from sa3_export.precision import Bar
-from sa3_export.quantize import block_linears, quantize
-from sa3_export.smoothing import hidden_tensors, smooth
 
 
 def _graph(checkpoint: Path, name: GraphName) -> Graph:

@@ -15,10 +15,10 @@ from coremltools.converters.mil import Builder as mb  # noqa: N813
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle, describe_file
-from sa3_edge.engines.coreml import MacRuntime
-from sa3_edge.engines.placement import Operation, Placement, placements, read_plan, with_default
+from sa3_edge.engines.coreml.compute_plan import Operation, Placement, placements, read_plan, with_default
+from sa3_edge.engines.coreml.engine import MacRuntime
 from sa3_edge.errors import EngineError, RequestError
-from sa3_edge.models import DEMO, resolve_model
+from sa3_edge.models.catalog import DEMO, resolve_model
 from tests.conftest import RunCli
 
 ON_NEURAL_ENGINE = [Operation("linear", "Neural Engine", 0.5), Operation("linear", "Neural Engine", 0.25)]
@@ -86,7 +86,7 @@ def test_doctor_prints_what_is_not_where_it_is_meant_to_be(
     bundle: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plans = Plans({"main": [Operation("add", "unknown", None)], "frames_8": [*ON_CPU, *ON_NEURAL_ENGINE]})
-    monkeypatch.setattr("sa3_edge.cli.placement.MacPlanner", lambda: plans)
+    monkeypatch.setattr("sa3_edge.cli.compute_plan.MacPlanner", lambda: plans)
     code, out, err = run_cli("doctor", "--bundle", bundle)
     assert (code, err) == (0, "")
     caveat, main, fixed, elsewhere, conditioner = out.splitlines()

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, create_engine
-from sa3_edge.engines.coreml import CoreMLEngine, CoreMLSession
+from sa3_edge.engines.coreml.engine import CoreMLEngine, CoreMLSession
 from sa3_edge.errors import EngineError, RequestError
-from sa3_edge.models import DEMO, resolve_model
+from sa3_edge.models.catalog import DEMO, resolve_model
 
 Arrays = Mapping[str, NDArray[Any]]
 MEMORY, CHANNELS = 2, 3

@@ -1,0 +1,1 @@
+"""The five graphs of a bundle, whatever format they are written in."""

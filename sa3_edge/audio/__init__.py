@@ -1,0 +1,1 @@
+"""Recordings in, sound files out. Knows no bundle."""

@@ -1,0 +1,1 @@
+"""Core ML: packages of a bundle, run on a Mac."""

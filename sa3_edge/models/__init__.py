@@ -1,0 +1,1 @@
+"""Models by name: what is published, what is installed, and how it gets here."""
