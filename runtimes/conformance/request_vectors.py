@@ -1,0 +1,197 @@
+"""Requests as people and other programs write them: times, regions, what is refused, and the record of a clip."""
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from run_vectors import as_request
+from sa3_edge.bundle import Bundle
+from sa3_edge.clips.options import parse_region, parse_time
+from sa3_edge.clips.record import read_record
+from sa3_edge.engines import DEFAULT_ENGINE, EngineOptions
+from sa3_edge.engines.runner import GraphRunner
+from sa3_edge.errors import RequestError
+from sa3_edge.generation.pipeline import Pipeline
+from vector_format import Made, json_file
+
+_Json = dict[str, Any]
+_TIMES = ("90", "12.5", "1:30", "0:00.25", ".5", "3.", "10:59.999", "1:60", "-1", "", "1:2:3", "1e3", "x", "1:", " 1")
+_REGIONS = (
+    "4:8", "4:", ":8", "1:30:1:45", "1:30:", ":1:30", "50-1:10", "1:00-", "-8", "0.5:0.75",
+    ":", "", "4", "1:2:3", "4:8:9:10:11", "a:b", "4-8-9", "1:75-2:00",
+)  # fmt: skip
+_SECOND = {"seed": 3, "samples": 44100, "gain": 0.1}  # a recording of a second
+_MINUTES = {"seed": 3, "samples": 44100 * 119, "gain": 0.1}
+
+
+def request_vectors(demo: Bundle) -> Made:
+    """Against the demo bundle, whose limits of length are the published ones."""
+    content = {
+        "times": [_parsed(text, "seconds", parse_time) for text in _TIMES],
+        "regions": [_parsed(text, "region", _region) for text in _REGIONS],
+        "refused": [_refused(demo, request, recording) for request, recording in _REFUSED],
+        "records": _records(),
+        "numbers": [{"bits": _double_bits(value), "canonical": canonical(value)} for value in _NUMBERS],
+    }
+    return {"requests.json": json_file(content)}
+
+
+def canonical(value: object) -> str:
+    """JSON with its keys in order, no spaces, ASCII, and numbers as ECMAScript writes them: 5.0 is 5."""
+    match value:
+        case dict():
+            inner = ",".join(f"{canonical(key)}:{canonical(value[key])}" for key in sorted(value))
+            return f"{{{inner}}}"
+        case list() | tuple():
+            return f"[{','.join(map(canonical, value))}]"
+        case float():
+            return _number(value)
+        case _:
+            return json.dumps(value, ensure_ascii=True)
+
+
+_NUMBERS = (0.0, 5.0, -1.5, 0.1, 1e-6, 1.5e-7, 1e-7, 123456789012345680.0, 1e20, 1e21, 1.5e300, 0.30000000000000004)
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        raise ValueError(f"JSON has no {value}")
+    if value == int(value) and abs(value) < 1e21:
+        return str(int(float(repr(value)))) if abs(value) < 2**53 else f"{_digits(value)}"
+    mantissa, _, exponent = repr(value).partition("e")
+    if not exponent:
+        return mantissa
+    if -7 < int(exponent) < 0:
+        digits = mantissa.replace(".", "").replace("-", "")
+        sign = "-" if value < 0 else ""
+        return f"{sign}0.{'0' * (-int(exponent) - 1)}{digits}"
+    return f"{mantissa}e{int(exponent):+d}"
+
+
+def _digits(value: float) -> str:
+    """The shortest digits that say the number, with zeros up to its point."""
+    mantissa, _, exponent = f"{value!r}".partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    fraction = "" if fraction == "0" else fraction
+    return whole + fraction.ljust(int(exponent or 0), "0") if exponent else whole
+
+
+def _double_bits(value: float) -> str:
+    return f"{int(np.float64(value).view(np.uint64)):016x}"
+
+
+def _region(text: str) -> list[float | None]:
+    region = parse_region(text)
+    return [region.start, region.end]
+
+
+def _parsed(text: str, key: str, parse: Callable[[str], object]) -> _Json:
+    try:
+        return {"text": text, key: parse(text)}
+    except RequestError as error:
+        return {"text": text, "message": str(error)}
+
+
+# Of each: the request's options, and the recording that is edited, if there is one.
+_REFUSED: tuple[tuple[_Json, _Json | None], ...] = (
+    ({"seconds": 0.05}, None),
+    ({"seconds": 121.0}, None),
+    ({"headroom": -1.0}, None),
+    ({"seed": -1}, None),
+    ({"seed": 2**32}, None),
+    ({"steps": 0}, None),
+    ({"steps": 10001}, None),
+    ({"cfg": -0.5}, None),
+    ({"cfg": 3.0, "apg": 1.5}, None),
+    ({"negative_prompt": "drums"}, None),
+    ({"noise_level": 0.5}, None),
+    ({"schedule": "reference"}, None),
+    ({"inpaint": ["0:1"]}, None),
+    ({"extend": 1.0}, None),
+    ({"splice": False}, None),
+    ({"splice": False}, _SECOND),
+    ({"noise_level": 0.5, "extend": 1.0}, _SECOND),
+    ({"noise_level": 0.5, "inpaint": ["0:1"]}, _SECOND),
+    ({"inpaint": ["0:0.5"], "extend": 1.0}, _SECOND),
+    ({"noise_level": 0.005}, _SECOND),
+    ({"noise_level": 1.5}, _SECOND),
+    ({"noise_level": 0.5, "schedule": "cosine"}, _SECOND),
+    ({"inpaint": ["0.5:0.2"]}, _SECOND),
+    ({"inpaint": ["0.5:0.5"]}, _SECOND),
+    ({"inpaint": ["0.5:1.5"]}, _SECOND),
+    ({"inpaint": ["1:"]}, _SECOND),
+    ({"inpaint": ["0:0.6", "0.5:0.7"]}, _SECOND),
+    ({"inpaint": ["0:0.5"], "seconds": 2.0}, _SECOND),
+    ({"extend": 1.0, "seconds": 3.0}, _SECOND),
+    ({"extend": 0.05}, _SECOND),
+    ({"extend": -1.0}, _SECOND),
+    ({"extend": 0.0}, _SECOND),
+    ({"extend": 10.0}, _MINUTES),
+    ({"prepend": 130.0}, _SECOND),
+)
+
+
+def _refused(demo: Bundle, request: _Json, recording: _Json | None) -> _Json:
+    pipeline = Pipeline(GraphRunner(demo, DEFAULT_ENGINE, EngineOptions(), keep_loaded=False))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            pipeline.generate(as_request({"prompt": "piano", **request}, recording, Path(folder)))
+    except RequestError as error:
+        message = str(error).replace(str(Path(folder, "recording.wav")), "recording.wav")
+        return {"request": request, "recording": recording, "message": message}
+    raise AssertionError(f"{request} should be refused")
+
+
+_RECORDED: tuple[tuple[str, list[str]], ...] = (
+    ("lofi piano", ["--seconds", "0.5", "--seed", "42", "--steps", "2"]),
+    ("", ["--seconds", "0.1", "--seed", "4294967295", "--steps", "1", "--headroom", "0"]),
+    (
+        'a "quoted" \\ line\nローファイ 🎹 é\u2028',
+        ["--seconds", "0.29", "--seed", "0", "--steps", "1", "--headroom", "0.5", "--no-limiter"],
+    ),
+    (
+        "rain",
+        [
+            "--seconds",
+            "0.3",
+            "--seed",
+            "7",
+            "--steps",
+            "1",
+            "--headroom",
+            "0",
+            "--cfg",
+            "3",
+            "--apg",
+            "0.5",
+            "--negative-prompt",
+            "drums",
+        ],
+    ),
+)
+
+
+def _records() -> list[_Json]:
+    """What a clip's tags say of it, by the command line. `host` stands for what only this host writes."""
+    cases = []
+    with tempfile.TemporaryDirectory() as folder:
+        for prompt, options in _RECORDED:
+            path = Path(folder, "clip.wav")
+            command = [sys.executable, "-m", "sa3_edge", "generate", "--model", "demo", "-q", "-o", str(path), *options]
+            subprocess.run([*command, "--", prompt], check=True, cwd=folder)
+            record = without_host(msgspec.to_builtins(read_record(path)))
+            cases.append({"prompt": prompt, "options": options, "record": canonical(record)})
+    return cases
+
+
+def without_host(record: _Json) -> _Json:
+    """The record without what names the host that wrote it."""
+    return record | dict.fromkeys(("version", "engine", "engine_version", "model", "bundle"), "host")
