@@ -262,7 +262,7 @@ def _generating_with(sampler: str) -> str:
     """A program that generates x.wav with other lines in place of the sampler, which is `real(*arguments)`."""
     return (
         "import os, signal, sys\n"
-        "from sa3_edge import cli\\nfrom sa3_edge.generation import pipeline\\n"
+        "from sa3_edge import cli\nfrom sa3_edge.generation import pipeline\n"
         "real = pipeline.ping_pong\n"
         "def sampler(*arguments):\n"
         f"{textwrap.indent(sampler, '    ')}"
