@@ -1,8 +1,6 @@
 """Sound files that appear whole or not at all, in the format that their name asks for."""
 
 import io
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from sa3_edge.audio.wav_info import append_info
 from sa3_edge.errors import RequestError, Sa3Error
+from sa3_edge.files import whole_file
 
 Array = NDArray[np.float32]
 _BLOCK = 1 << 16  # libsndfile's Vorbis encoder overflows its stack on one long write
@@ -109,41 +108,6 @@ def check_comment(encoding: Encoding, size: int) -> None:
             f"the request is too long for the tags of a .{encoding.format} file, about {size} bytes of at most "
             f"{longest}; shorten the prompt or choose {roomier}"
         )
-
-
-def check_destination(path: Path) -> None:
-    """Raise RequestError if a file cannot be made at `path`; asked before work that would be lost."""
-    try:
-        if path.is_dir():
-            raise RequestError(f"{path} is a directory; name a file")
-    except OSError as error:
-        raise RequestError(f"{path} cannot be written: {error.strerror or error}") from None
-    if not path.parent.is_dir():
-        raise RequestError(f"the directory {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise RequestError(f"the directory {path.parent} is not writable")
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name when the block ends well, and is removed otherwise."""
-    check_destination(path)
-    temporary: Path | None = None
-    try:
-        # A name of its own: one made from the file's could be too long where the file's is not.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".sa3-edge-")
-        temporary = Path(name)
-        os.close(handle)
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files
-        temporary.replace(path)
-    except OSError as error:
-        raise Sa3Error(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def write_audio(path: Path, audio: Array, sample_rate: int, encoding: Encoding, tags: Tags) -> int:

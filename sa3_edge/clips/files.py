@@ -5,7 +5,6 @@ import itertools
 import json
 import re
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,10 +19,8 @@ from sa3_edge.audio.encoding import (
     Encoding,
     Tags,
     check_comment,
-    check_destination,
     encode_audio,
     encoding_for,
-    whole_file,
     write_audio,
 )
 from sa3_edge.bundle import sha256_of
@@ -31,6 +28,7 @@ from sa3_edge.cli.display import err, json_text, standard_output
 from sa3_edge.clips.options import RequestOptions
 from sa3_edge.clips.record import Record, encode_record
 from sa3_edge.errors import RequestError
+from sa3_edge.files import check_writable, whole_file
 from sa3_edge.generation.pipeline import Generation, Pipeline
 
 STDOUT = Path("-")
@@ -136,16 +134,6 @@ def slug(prompt: str) -> str:
 
 def _sidecar_of(audio: Path) -> Path:
     return audio.with_name(f"{audio.name}.json")
-
-
-def check_writable(path: Path) -> None:
-    """As `check_destination`, and by making a file beside `path`: permissions do not say all. Raises RequestError."""
-    check_destination(path)
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise RequestError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _with_seed(path: Path, seed: int) -> Path:

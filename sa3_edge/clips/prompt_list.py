@@ -17,6 +17,7 @@ from sa3_edge.cli.generate import STAGES, RunOptions, open_pipeline
 from sa3_edge.clips import files as output
 from sa3_edge.clips.options import RequestOptions, build_request, line_options, with_usual_seconds
 from sa3_edge.errors import RequestError, Sa3Error
+from sa3_edge.files import check_writable
 from sa3_edge.generation.pipeline import Pipeline
 
 RESULTS = "results.jsonl"
@@ -128,7 +129,7 @@ def run(
     pipeline = open_pipeline(options, keep_loaded=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        output.check_writable(folder / RESULTS)
+        check_writable(folder / RESULTS)
         finished = _finished(folder)
     except OSError as error:
         raise RequestError(f"clips cannot be put into {folder}: {error.strerror or error}") from None

@@ -379,7 +379,7 @@ def test_a_clip_without_a_name_needs_a_writable_folder_first(run_cli: RunCli, mo
     def never(*arguments: object, **options: object) -> None:
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr("sa3_edge.clips.files.check_destination", refuse)
+    monkeypatch.setattr("sa3_edge.files.check_destination", refuse)
     monkeypatch.setattr("sa3_edge.cli.generate.Pipeline.load", never)
     code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2")
     assert (code, err) == (2, "error: the directory . is not writable\n")
