@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from sa3_edge.bundle import Bundle
+from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.manifest import Tensor
+
+ort = load_onnxruntime()
 
 _ANY_LENGTH = 8  # of an axis that is not named
 _RUNS = 5

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from benchmarks.torch_reference import IDS, TorchModels
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, create_engine
 from sa3_edge.engines import Session as EngineSession
+from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.errors import EngineError
 from sa3_edge.generation.lengths import plan_lengths
 from sa3_edge.generation.tiling import decode_tiles, pad_to_multiple, plan_tiles
@@ -24,6 +24,8 @@ from sa3_edge.manifest import GraphName
 from sa3_export.graphs.graph import tiling
 from sa3_export.parity import snr_db
 from sa3_export.precision import Precision, bar_of
+
+ort = load_onnxruntime()
 
 _T = 0.63  # any time of the schedule
 _GEMM = 2048

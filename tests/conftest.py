@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from sa3_edge import cli
+from sa3_edge.engines.libraries import send_nothing
 from sa3_edge.generation.pipeline import Pipeline
 from sa3_edge.manifest import Manifest, decode_manifest
+
+send_nothing()  # here: before a test or a library that it uses loads onnxruntime
 
 DATA = Path(__file__).parent / "data"
 Golden = dict[str, NDArray[Any]]

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors, chosen_units
 from sa3_edge.engines.cache import cache_entry
+from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.errors import EngineError
 from sa3_edge.manifest import Artifact, ComputeUnits, GraphName
 
 try:
-    import onnxruntime as ort
+    ort = load_onnxruntime()
 except ImportError as error:  # a broken install is told apart from a missing one by the message
     raise EngineError(f'onnxruntime cannot be loaded ({error}); pip install "onnxruntime>=1.23"') from error
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors
 from sa3_edge.engines.cache import cache_entry
+from sa3_edge.engines.libraries import load_openvino
 from sa3_edge.errors import EngineError
 from sa3_edge.manifest import Artifact, GraphName
 
 try:
-    import openvino as ov
-    from openvino import opset13 as ops
-    from openvino.frontend.onnx import ConversionExtension
+    ov, ops = load_openvino(), load_openvino(".opset13")
+    ConversionExtension = load_openvino(".frontend.onnx").ConversionExtension
 except ModuleNotFoundError as error:
     raise EngineError(f'{error.name} is not installed; pip install "sa3-edge[openvino]"') from error
 except ImportError as error:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
+from sa3_edge.engines.libraries import send_nothing
 from sa3_edge.errors import DownloadError
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
+send_nothing()  # huggingface_hub reads its switch when it is first imported, which is below
 _CHUNK = 1 << 20
 # Statuses that may pass: the server is busy, or something between us and it.
 PASSING = frozenset({408, 429, 500, 502, 503, 504})

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines.coreml.engine import Runtime, package_folder, packaged_graphs
+from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint
@@ -19,6 +19,8 @@ from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import prove
 from sa3_export.graphs.graph import GRAPHS, Axes, Graph, TensorSpec
 from sa3_export.make_bundle import describe_adapter, identity
+
+ort = load_onnxruntime()
 
 _TORCH_TYPES = {"float32": torch.float32, "int64": torch.int64}
 

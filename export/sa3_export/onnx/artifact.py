@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import onnxruntime as ort
-
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
+from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_export.errors import ParityError
 from sa3_export.graphs.graph import Graph
 from sa3_export.onnx.quantize import block_linears, quantize
@@ -14,6 +13,8 @@ from sa3_export.onnx.smoothing import hidden_tensors, smooth
 from sa3_export.onnx.trace import save_onnx, trace_onnx
 from sa3_export.parity import Arrays, measure_parity
 from sa3_export.precision import Bar, Choice, bar_of, settle
+
+ort = load_onnxruntime()
 
 
 def export_onnx(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 import soundfile
 import typer
@@ -18,7 +17,10 @@ from sa3_edge.cli.app import app
 from sa3_edge.cli.defaults import DEFAULTS, config_file
 from sa3_edge.clips.options import RequestOptions
 from sa3_edge.engines import ENGINES
+from sa3_edge.engines.libraries import load_onnxruntime
 from tests.conftest import RunCli
+
+ort = load_onnxruntime()
 
 README = Path(__file__).parents[3] / "README.md"
 Write = Callable[[str], Path]

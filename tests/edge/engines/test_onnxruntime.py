@@ -7,14 +7,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import TAKE_COMPUTE_UNITS, EngineOptions, create_engine
+from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.errors import EngineError, RequestError
 from sa3_edge.models.catalog import DEMO, resolve_model
 from tests.conftest import RunCli
+
+ort = load_onnxruntime()
 
 CORE_ML, CPU = "CoreMLExecutionProvider", "CPUExecutionProvider"
 Install = Callable[[str, str], None]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,11 +17,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sa3_edge.bundle import Bundle, sha256_of
+from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.errors import RequestError
 from sa3_export import AdapterFile, CheckpointError
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.graphs.graph import GRAPHS
 from tests.conftest import RunCli
+
+ort = load_onnxruntime()
 
 SECONDS = "conditioners.seconds_total.embedder.embedding.1"
 LAYERS = (

@@ -6,19 +6,21 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.manifest import Manifest
 from tests.conftest import Golden, relative_error
+
+ort = load_onnxruntime()
 
 TOLERANCE = 1e-4
 Run = Callable[..., dict[str, NDArray[Any]]]
 
 
-def _runner(session: ort.InferenceSession) -> Run:
+def _runner(session: Any) -> Run:
     names = [output.name for output in session.get_outputs()]
 
     def run(**inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:

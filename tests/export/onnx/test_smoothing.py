@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import onnxruntime as ort
 import pytest
 import torch
 
+from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.manifest import GraphName
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.errors import ParityError
@@ -18,6 +18,8 @@ from sa3_export.onnx.smoothing import hidden_tensors, smooth
 from sa3_export.onnx.trace import save_onnx, trace_onnx
 from sa3_export.parity import measure_parity
 from sa3_export.precision import Bar
+
+ort = load_onnxruntime()
 
 
 def _graph(checkpoint: Path, name: GraphName) -> Graph:
