@@ -61,13 +61,14 @@ def run(prompt: str, shape: RequestOptions, count: int, files: output.FileOption
     player = open_player() if options.play else None
     request = build_request(prompt, shape)
     pipeline = open_pipeline(options)
-    with stage_bars(STAGES, quiet=options.json or options.quiet) as progress:
-        for made in pipeline.generate_many(request, count, progress):
+    with stage_bars(STAGES, quiet=options.json or options.quiet, clips=count) as bars:
+        for made in pipeline.generate_many(request, count, bars):
             clip_files = files.for_seed(made.seed) if count > 1 else files
             written = output.write(made, pipeline, prompt, shape, options.model, clip_files)
             if options.json:
                 print_json(output.result(made, written))
             elif not options.quiet:
-                output.summarize(made, written, options.verbose)
+                output.summarize(made, written, bars.result, options.verbose)
             if player is not None:
                 player(made.audio, made.sample_rate)
+            bars.next_clip()

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.markup import escape
 
 from sa3_edge.audio.encoding import FORMATS, stored_bits
 from sa3_edge.bundle import Bundle, sha256_of
 from sa3_edge.cli import generate
-from sa3_edge.cli.display import err, print_json
+from sa3_edge.cli.display import note, print_json
 from sa3_edge.clips import files as output
 from sa3_edge.clips.options import RequestOptions, typed_options
 from sa3_edge.clips.record import Record, read_record
@@ -58,7 +57,7 @@ def regenerate(
     units = generate.compute_units(engine, compute_units)
     run_options = generate.RunOptions(model or record.model, engine, None, json, compute_units=units)
     for difference in _differences(record, run_options):
-        err().print(f"[yellow]note:[/] {escape(difference)}", soft_wrap=True)
+        note(difference)
     if files.audio is None and files.format is None:
         files = replace(files, format=path.suffix.lower().removeprefix("."))
     if files.bits is None:

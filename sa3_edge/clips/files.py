@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from sa3_edge.audio.encoding import (
     write_audio,
 )
 from sa3_edge.bundle import sha256_of
+from sa3_edge.cli import display
 from sa3_edge.cli.display import err, json_text, standard_output
 from sa3_edge.clips.options import RequestOptions
 from sa3_edge.clips.record import Record, encode_record
@@ -215,13 +216,13 @@ def write(
     return written
 
 
-def summarize(made: Generation, written: Written, verbose: bool = False) -> None:
-    """Notes and times on stderr, the file and how it was made on stdout."""
+def summarize(made: Generation, written: Written, result: Callable[[str], None], verbose: bool = False) -> None:
+    """Notes and times on stderr; the file and how it was made by `result`, or on stderr if it went to stdout itself."""
     length = made.audio.shape[-1] / made.sample_rate
     total = made.timings["total"]
     console = err()
     for note in written.notes:
-        console.print(f"[yellow]note:[/] {escape(note)}")
+        display.note(note)
     if verbose:
         record = written.record
         console.print(f"[dim]{escape(record.engine_version)}, {record.model_name} {record.precision}[/]")
@@ -229,14 +230,13 @@ def summarize(made: Generation, written: Written, verbose: bool = False) -> None
         for key, time in made.timings.items():
             console.print(f"[dim]{key:18} {time:8.3f} s[/]")
     stages = ", ".join(f"{graph.replace('_', ' ')} {time:.2f} s" for graph, time in _by_graph(made.timings).items())
-    console.print(f"[dim]{stages}[/]")
+    console.print(f"[dim]{stages}[/]", soft_wrap=True)
     speed = f"{length / total:.1f}x real time"
     line = f"{written.audio}  {length:.2f} s of audio in {total:.2f} s ({speed})  seed {made.seed}"
     if written.audio == STDOUT:
         print(line, file=sys.stderr)
-        return
-    with standard_output():
-        print(line, flush=True)
+    else:
+        result(line)
 
 
 def result(made: Generation, written: Written) -> dict[str, object]:

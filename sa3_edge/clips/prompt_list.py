@@ -6,13 +6,14 @@ and `results.jsonl` go to one folder; a line whose clip is there and was made by
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sa3_edge.audio.encoding import FORMATS, Encoding
 from sa3_edge.bundle import sha256_of
-from sa3_edge.cli.display import err, json_text, print_json, stage_bars
+from sa3_edge.cli.display import Stages, err, json_text, stage_bars
 from sa3_edge.cli.generate import STAGES, RunOptions, open_pipeline
 from sa3_edge.clips import files as output
 from sa3_edge.clips.options import RequestOptions, build_request, line_options, with_usual_seconds
@@ -133,31 +134,51 @@ def run(
         finished = _finished(folder)
     except OSError as error:
         raise RequestError(f"clips cannot be put into {folder}: {error.strerror or error}") from None
+    with stage_bars(STAGES, quiet=options.json or options.quiet, clips=len(lines)) as bars:
+        failed = _make_all(lines, replace(files, audio=folder), encoding, pipeline, options, finished, bars)
+    if failed:
+        raise Sa3Error(f"{failed} of {len(lines)} clips could not be made; their lines above say why")
+
+
+def _make_all(
+    lines: list[_Line],
+    files: output.FileOptions,
+    encoding: Encoding,
+    pipeline: Pipeline,
+    options: RunOptions,
+    finished: Mapping[str, Any],
+    bars: Stages,
+) -> int:
+    """Make what is not finished, in the folder `files.audio`; how many lines failed."""
+    folder = files.audio
+    assert folder is not None
     failed = 0
     for line in lines:
         name, key = line.file_name(encoding.format), line.key(pipeline, encoding)
-        if finished.get(name) == key:
+        skipped = finished.get(name) == key
+        if skipped:
             report: dict[str, object] = {"file": str(folder / name), "prompt": line.prompt, "skipped": True}
         else:
             try:
-                report = _make(line, replace(files, audio=folder / name), pipeline, options)
+                report = _make(line, replace(files, audio=folder / name), pipeline, options, bars)
             except Sa3Error as error:
                 failed += 1
                 report = {"line": line.number, "prompt": line.prompt, "error": str(error)}
             else:
                 _remember(folder, {"name": name, "request": key, "result": report})
         if options.json or not options.quiet:
-            print_json(report)
+            bars.result(json_text(report).removesuffix("\n"))
         elif "error" in report:
             err().print(f"line {line.number}: {report['error']}", markup=False, soft_wrap=True)
-    if failed:
-        raise Sa3Error(f"{failed} of {len(lines)} clips could not be made; their lines above say why")
+        bars.next_clip(skipped=skipped)
+    return failed
 
 
-def _make(line: _Line, files: output.FileOptions, pipeline: Pipeline, options: RunOptions) -> dict[str, object]:
+def _make(
+    line: _Line, files: output.FileOptions, pipeline: Pipeline, options: RunOptions, bars: Stages
+) -> dict[str, object]:
     files.check(line.prompt, line.options)
-    with stage_bars(STAGES, quiet=options.json or options.quiet) as progress:
-        made = pipeline.generate(build_request(line.prompt, line.options), progress)
+    made = pipeline.generate(build_request(line.prompt, line.options), bars)
     return output.result(made, output.write(made, pipeline, line.prompt, line.options, options.model, files))
 
 
