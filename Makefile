@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup fmt lint type test bench demo-model clean
+.PHONY: setup fmt lint type test test-hosts bench demo-model clean
 
 setup: $(BIN)/installed
 
@@ -26,6 +26,10 @@ type: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# The hosts in other languages; needs Node, for Kotlin a JDK and Maven. Says what it could not run.
+test-hosts:
+	runtimes/run_tests
+
 # Absolute times are this machine's; `--help` and benchmarks/conftest.py say what can be measured.
 bench: setup
 	$(BIN)/python -m pytest benchmarks --device cpu
@@ -35,4 +39,4 @@ demo-model: setup
 	$(BIN)/sa3-edge export --synthetic tiny --name demo --out sa3_edge/demo --overwrite
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist runtimes/web/node_modules runtimes/web/dist runtimes/web/build .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+export { sourceOf, engineFor } from '../node/platform.js';

@@ -1,0 +1,77 @@
+/** What runs graphs: an engine loads one of a bundle's graphs, a session runs it, and memory is given back after. */
+
+import type { Bundle } from './bundle.js';
+import { EngineError } from './errors.js';
+import type { GraphName } from './manifest.js';
+import type { Tensors } from './tensor.js';
+
+/** One loaded graph. */
+export interface Session {
+  /**
+   * Named tensors in, named tensors out. `shared` are inputs that stay the same from step to step: where they must be
+   * copied, that is done once for each object.
+   *
+   * Throws EngineError if the graph fails, the signal's reason if it is aborted meanwhile.
+   */
+  run(inputs: Tensors, shared?: Tensors, signal?: AbortSignal): Promise<Tensors>;
+  /** Give its memory back. */
+  free(): Promise<void>;
+}
+
+/** A way of running graphs. */
+export interface Engine {
+  readonly name: string;
+  /** The engine, its version and where it computes, in one line. */
+  describe(): string;
+  /** Throws EngineError if the graph cannot be loaded, BundleError if the bundle lacks it. */
+  load(bundle: Bundle, graph: GraphName, signal?: AbortSignal): Promise<Session>;
+}
+
+/** Runs graphs by name: loaded when first needed, freed after use, timed. */
+export class GraphRunner {
+  /** Seconds of each, "denoiser.load" and "denoiser.run". */
+  timings: Record<string, number> = {};
+  private readonly sessions = new Map<GraphName, Session>();
+
+  constructor(
+    readonly bundle: Bundle,
+    readonly engine: Engine,
+  ) {}
+
+  /** Throws EngineError if the graph fails or computes anything but numbers. */
+  async run(graph: GraphName, inputs: Tensors, shared: Tensors = {}, signal?: AbortSignal): Promise<Tensors> {
+    signal?.throwIfAborted();
+    let session = this.sessions.get(graph);
+    if (!session) {
+      session = await this.timed(`${graph}.load`, () => this.engine.load(this.bundle, graph, signal));
+      this.sessions.set(graph, session);
+    }
+    const loaded = session;
+    const outputs = await this.timed(`${graph}.run`, () => loaded.run(inputs, shared, signal));
+    signal?.throwIfAborted();
+    for (const [name, output] of Object.entries(outputs)) {
+      if (output.data instanceof Float32Array && !output.data.every(Number.isFinite)) {
+        throw new EngineError(`${this.engine.name} computed NaN or infinity in the ${graph}'s ${name}`);
+      }
+    }
+    return outputs;
+  }
+
+  /** Free graphs that are needed no more; all of them if none is named. */
+  async doneWith(...graphs: GraphName[]): Promise<void> {
+    for (const graph of graphs.length ? graphs : [...this.sessions.keys()]) {
+      const session = this.sessions.get(graph);
+      this.sessions.delete(graph);
+      await session?.free();
+    }
+  }
+
+  private async timed<T>(key: string, action: () => Promise<T>): Promise<T> {
+    const start = performance.now();
+    try {
+      return await action();
+    } finally {
+      this.timings[key] = (this.timings[key] ?? 0) + (performance.now() - start) / 1000;
+    }
+  }
+}
