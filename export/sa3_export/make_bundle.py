@@ -13,6 +13,7 @@ import torch
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file, sha256_of
+from sa3_edge.engines import int8
 from sa3_edge.errors import RequestError
 from sa3_edge.files import put_in_place
 from sa3_export.checkpoints.lora import AdapterFile
@@ -21,7 +22,7 @@ from sa3_export.checkpoints.synthetic import SIZES, write_synthetic_checkpoint
 from sa3_export.config.model import ModelConfig
 from sa3_export.coreml.packaging import CoreMLOptions, check_precision
 from sa3_export.errors import ExportRequestError, ParityError
-from sa3_export.formats import COREML_PROOF, check_formats
+from sa3_export.formats import COREML_PROOF, INT8_PROOF, check_formats
 from sa3_export.graphs.graph import GRAPHS, Graph, TensorSpec, tiling
 from sa3_export.onnx.artifact import export_onnx
 from sa3_export.onnx.trace import OPSET
@@ -253,9 +254,16 @@ def _manifest(
         graphs=graphs,
         made_with=({"onnx opset": str(OPSET)} if "onnx" in formats else {})
         | {package: metadata.version(package) for package in packages}
+        | _int8_proof(graphs)
         | (_coreml_proof() if "coreml" in formats else {}),
         unknown_config_keys=list(checkpoint.config.unknown_keys),
     )
+
+
+def _int8_proof(graphs: Mapping[m.GraphName, m.Graph]) -> dict[str, str]:
+    """What the figures of int8 graphs were measured with."""
+    onnx = (graph.artifacts["onnx"] for graph in graphs.values() if "onnx" in graph.artifacts)
+    return {INT8_PROOF: int8.describe_products()} if any(each.precision == "int8" for each in onnx) else {}
 
 
 def _coreml_proof() -> dict[str, str]:
