@@ -48,6 +48,7 @@ def export_bundle(
     overwrite: bool = False,
     synthetic: bool = False,
     adapters: Sequence[AdapterFile] = (),
+    accept: Sequence[str] = (),
     formats: Sequence[str] = ("onnx",),
     precision: str = DEFAULT_PRECISION,
     coreml: CoreMLOptions | None = None,
@@ -55,6 +56,7 @@ def export_bundle(
 ) -> m.Manifest:
     """Export the checkpoint directory `checkpoint_path`, with `adapters` merged, to the bundle folder `out`.
 
+    `accept` names values of the config that are not computed and are to be read as the usual ones, "KEY=VALUE".
     `formats` names one or more of FORMATS; all share the manifest. `precision` is that of the ONNX graphs, "fp32",
     "int8" or "balanced", with exceptions: "int8,decoder=fp32"; `coreml` says how Core ML packages are made. Each
     graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done; until
@@ -63,7 +65,7 @@ def export_bundle(
     `precision.py` and `coreml/gate.py`), RequestError for an unknown format or precision, or if `out` is in the way.
     """
     exporters = _exporters(formats, precision, coreml)
-    checkpoint = Checkpoint(checkpoint_path, adapters)
+    checkpoint = Checkpoint(checkpoint_path, adapters, accept)
     guessed_name, revision = identity(checkpoint_path)
     licence = SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE
     with _new_folder(out, overwrite) as folder:
@@ -256,7 +258,7 @@ def _manifest(
         | {package: metadata.version(package) for package in packages}
         | _int8_proof(graphs)
         | (_coreml_proof() if "coreml" in formats else {}),
-        unknown_config_keys=list(checkpoint.config.unknown_keys),
+        unknown_config_keys=list(checkpoint.unknown_keys),
     )
 
 

@@ -53,6 +53,15 @@ PrecisionOption = Annotated[
     ),
 ]
 
+AcceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        metavar="KEY=VALUE",
+        help="Read a value of the config that is not known here as the usual one; may be repeated.",
+    ),
+]
+
 _EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
 FormatOption = Annotated[
     str | None,
@@ -310,6 +319,7 @@ def export(
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     precision: PrecisionOption = None,
+    accept: AcceptOption = None,
     json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle of graphs. Needs the extra: pip install "sa3-edge\\[export]".
@@ -318,7 +328,8 @@ def export(
     """
     from sa3_edge.cli.export import ExportOptions, run
 
-    run(ExportOptions(checkpoint, synthetic, out, engine, precision, lora or [], name, overwrite), json)
+    options = ExportOptions(checkpoint, synthetic, out, engine, precision, lora or [], accept or [], name, overwrite)
+    run(options, json)
 
 
 @app.command()
@@ -330,6 +341,7 @@ def pull(
     engine: FormatsOption = "onnx",
     precision: PrecisionOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Pull again what is installed already.")] = False,
+    accept: AcceptOption = None,
     json: Json = False,
 ) -> None:
     """Download a published model, export it for this machine and install it.
@@ -340,7 +352,7 @@ def pull(
     """
     from sa3_edge.cli.pull import run
 
-    run(model, source, engine, precision, overwrite, json)
+    run(model, source, engine, precision, accept or [], overwrite, json)
 
 
 @app.command("models")

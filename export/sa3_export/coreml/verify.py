@@ -40,7 +40,8 @@ def verify_bundle(
     graphs = packaged_graphs(bundle)
     opened = None
     if checkpoint is not None:
-        opened = Checkpoint(checkpoint, adapters)
+        accepted = [entry for entry in bundle.manifest.unknown_config_keys if "=" in entry]
+        opened = Checkpoint(checkpoint, adapters, accepted)
         _check_source(bundle.manifest.model, checkpoint, adapters)
     elif adapters:
         raise RequestError("--lora says what a checkpoint was merged with; name it, --checkpoint")
