@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup fmt lint type test test-hosts bench demo-model clean
+.PHONY: setup fmt lint type test test-hosts bench demo-model docs-options clean
 
 setup: $(BIN)/installed
 
@@ -37,6 +37,10 @@ bench: setup
 # The model behind `--model demo`: random weights, made anew when graphs or manifest change.
 demo-model: setup
 	$(BIN)/sa3-edge export --synthetic tiny --name demo --out sa3_edge/demo --overwrite
+
+# The page of all options, from the commands' own help.
+docs-options: setup
+	$(BIN)/python -m sa3_edge.cli.options_page > docs/options.md
 
 clean:
 	rm -rf .venv build dist runtimes/web/node_modules runtimes/web/dist runtimes/web/build .mypy_cache .pytest_cache .ruff_cache

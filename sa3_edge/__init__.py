@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sa3_edge.audio.recording import AudioSource
     from sa3_edge.bundle import Bundle
+    from sa3_edge.clips.options import ClipOptions, FileOptions
+    from sa3_edge.clips.render import Clip, render
     from sa3_edge.errors import BundleError, EngineError, RequestError, Sa3Error
     from sa3_edge.generation.pipeline import Generation, Pipeline
     from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
@@ -20,8 +22,11 @@ __all__ = [
     "AudioSource",
     "Bundle",
     "BundleError",
+    "Clip",
+    "ClipOptions",
     "Continuation",
     "EngineError",
+    "FileOptions",
     "Generation",
     "GenerationRequest",
     "Inpainting",
@@ -31,11 +36,14 @@ __all__ = [
     "Sa3Error",
     "Variation",
     "__version__",
+    "render",
 ]
 
 # Loaded when asked for: `sa3-edge --help` should not wait for NumPy.
 _HOMES = {
     "Bundle": "sa3_edge.bundle",
+    **dict.fromkeys(("ClipOptions", "FileOptions"), "sa3_edge.clips.options"),
+    **dict.fromkeys(("Clip", "render"), "sa3_edge.clips.render"),
     **dict.fromkeys(("BundleError", "EngineError", "RequestError", "Sa3Error"), "sa3_edge.errors"),
     "AudioSource": "sa3_edge.audio.recording",
     **dict.fromkeys(("Generation", "Pipeline"), "sa3_edge.generation.pipeline"),

@@ -10,18 +10,8 @@ from pathlib import Path, PurePosixPath
 from platformdirs import user_cache_path
 
 from sa3_edge.errors import BundleError
+from sa3_edge.files import sha256_of
 from sa3_edge.manifest import FILE_NAME, Artifact, File, GraphName, Manifest, decode_manifest
-
-_CHUNK = 1 << 20
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def describe_file(folder: Path, path: Path) -> File:

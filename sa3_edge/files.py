@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all: clips are written so, bundles installed and exported."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -8,6 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sa3_edge.errors import RequestError, Sa3Error
+
+_CHUNK = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def put_in_place(new: Path, target: Path) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from run_vectors import as_request
 from sa3_edge.bundle import Bundle
-from sa3_edge.clips.options import parse_region, parse_time
+from sa3_edge.cli.options import spelled
 from sa3_edge.clips.record import read_record
+from sa3_edge.clips.request import parse_region, parse_time
 from sa3_edge.engines import DEFAULT_ENGINE, EngineOptions
 from sa3_edge.engines.runner import GraphRunner
 from sa3_edge.errors import RequestError
@@ -145,7 +146,7 @@ def _refused(demo: Bundle, request: _Json, recording: _Json | None) -> _Json:
         with tempfile.TemporaryDirectory() as folder:
             pipeline.generate(as_request({"prompt": "piano", **request}, recording, Path(folder)))
     except RequestError as error:
-        message = str(error).replace(str(Path(folder, "recording.wav")), "recording.wav")
+        message = spelled(str(error)).replace(str(Path(folder, "recording.wav")), "recording.wav")
         return {"request": request, "recording": recording, "message": message}
     raise AssertionError(f"{request} should be refused")
 

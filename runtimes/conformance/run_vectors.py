@@ -11,7 +11,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from sa3_edge.bundle import Bundle
-from sa3_edge.clips.options import RequestOptions, build_request, typed_options
+from sa3_edge.clips.options import ClipOptions
+from sa3_edge.clips.request import build_request, typed_options
 from sa3_edge.engines import DEFAULT_ENGINE, EngineOptions, create_engine
 from sa3_edge.generation.pipeline import Pipeline
 from sa3_edge.generation.request import GenerationRequest
@@ -84,7 +85,7 @@ def as_request(request: _Json, recording: _Json | None, folder: Path) -> Generat
         samples = signal(recording["seed"], (2, recording["samples"]), recording["gain"])
         soundfile.write(path, samples.T, _RATE, subtype="FLOAT")
         options["init_audio"] = str(path)
-    return build_request(request["prompt"], RequestOptions(**typed_options(options)))
+    return build_request(ClipOptions(request["prompt"], **typed_options(options)))
 
 
 def run_vectors(bundles: Path) -> Made:

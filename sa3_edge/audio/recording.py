@@ -12,6 +12,7 @@ from sa3_edge.audio.downmix import downmix
 from sa3_edge.audio.encoding import readable
 from sa3_edge.audio.unstated_length import decode_blocks, states_length
 from sa3_edge.errors import RequestError
+from sa3_edge.files import sha256_of
 
 Array = NDArray[np.float32]
 _SILENCE = 1e-5  # -100 dBFS: below the noise of a 16-bit recording
@@ -26,6 +27,21 @@ def _first(frames: int, blocks: Iterable[Array]) -> Array:
         if missing == 0:
             break
     return np.concatenate(joined)
+
+
+def _fingerprint(path: Path) -> tuple[int, ...]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _hashed(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 class AudioSource:
@@ -47,6 +63,7 @@ class AudioSource:
         if frames == 0 or channels == 0:
             raise RequestError(f"{name} is empty: it has no audio")
         self.name, self.rate, self.channels, self.frames = name, rate, channels, frames
+        self.sha256: str | None = None  # of the file, as it was when it was loaded
         self._read, self._format = read, format_name
 
     @classmethod
@@ -71,11 +88,20 @@ class AudioSource:
             with readable(path):
                 return _first(frames, decode_blocks(path, info.format))
 
+        def read_hashed(frames: int) -> Array:
+            before = _fingerprint(path)
+            source.sha256 = _hashed(path)
+            audio = read_part(frames)
+            if _fingerprint(path) != before:
+                raise RequestError(f"{path} was changed while it was read; try again")
+            return audio
+
         with readable(path):
-            if states_length(path, info):
-                return cls(str(path), info.samplerate, info.channels, info.frames, read, info.format)
-            frames = sum(len(block) for block in decode_blocks(path, info.format))
-        return cls(str(path), info.samplerate, info.channels, frames, read_stream, info.format)
+            frames, read_part = info.frames, read
+            if not states_length(path, info):
+                frames, read_part = sum(len(block) for block in decode_blocks(path, info.format)), read_stream
+        source = cls(str(path), info.samplerate, info.channels, frames, read_hashed, info.format)
+        return source
 
     @classmethod
     def from_array(cls, audio: Array, rate: int, name: str = "the recording") -> "AudioSource":

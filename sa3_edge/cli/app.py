@@ -7,6 +7,8 @@ import typer
 from typer.core import TyperCommand
 
 from sa3_edge.cli.defaults import DEPENDENT, defaults
+from sa3_edge.cli.options import chosen, takes
+from sa3_edge.clips.options import OUTPUT, ClipOptions, FileOptions, options_of
 from sa3_edge.models import catalog
 
 app = typer.Typer(
@@ -53,25 +55,6 @@ PrecisionOption = Annotated[
     ),
 ]
 
-AcceptOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--accept",
-        metavar="KEY=VALUE",
-        help="Read a value of the config that is not known here as the usual one; may be repeated.",
-    ),
-]
-
-_EDITING, _GUIDANCE, _OUTPUT = "Editing a recording", "Guidance", "Output"
-FormatOption = Annotated[
-    str | None,
-    typer.Option(help="wav, flac, ogg, opus or mp3; by the output's name, else wav.", rich_help_panel=_OUTPUT),
-]
-BitsOption = Annotated[str | None, typer.Option(help="16, 24 (default) or float (wav only).", rich_help_panel=_OUTPUT)]
-SidecarOption = Annotated[
-    bool, typer.Option("--sidecar", help="Also write FILE.json: request, model, timings.", rich_help_panel=_OUTPUT)
-]
-
 
 def _print_version(value: bool) -> None:
     if value:
@@ -92,108 +75,31 @@ def options(
 
 
 @app.command(cls=_TakesDefaults)
+@takes(ClipOptions, FileOptions, without=("prompt",))
 def generate(
     prompt: Annotated[str | None, typer.Argument(help='What to hear, e.g. "lofi piano". May be empty.')] = None,
-    seconds: Annotated[
-        float | None, typer.Option("--seconds", "-s", help="Length of the clip: 30, or the recording's, by default.")
-    ] = None,
+    *,
     model: ModelOption = catalog.DEFAULT,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same music; random by default.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps; the model's own by default.")] = None,
-    headroom: Annotated[
-        float | None, typer.Option(help="Seconds composed beyond the end and cut off; 6 by default.")
-    ] = None,
-    init_audio: Annotated[
-        Path | None,
-        typer.Option(
-            help="A recording to start from: wav, flac, ogg, mp3 and others, at any rate.", rich_help_panel=_EDITING
-        ),
-    ] = None,
-    noise_level: Annotated[
-        float | None,
-        typer.Option(
-            help="Variation: how far from the recording, 0.01 to 1; 0.7 by default.", rich_help_panel=_EDITING
-        ),
-    ] = None,
-    schedule: Annotated[
-        str | None,
-        typer.Option(
-            help="Variation: steps down from the noise level, monotonic (default) or reference.",
-            rich_help_panel=_EDITING,
-        ),
-    ] = None,
-    inpaint: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Make START:END anew, seconds or mm:ss; 4:8, 4:, :8, 1:30:1:45. Repeatable.", rich_help_panel=_EDITING
-        ),
-    ] = None,
-    extend: Annotated[
-        float | None, typer.Option(help="Go on for so many seconds after the recording.", rich_help_panel=_EDITING)
-    ] = None,
-    prepend: Annotated[
-        float | None, typer.Option(help="Begin so many seconds before the recording.", rich_help_panel=_EDITING)
-    ] = None,
-    splice: Annotated[
-        bool,
-        typer.Option(
-            "--splice/--no-splice",
-            help="Put the recording's own samples back where it is kept.",
-            rich_help_panel=_EDITING,
-        ),
-    ] = True,
-    cfg: Annotated[
-        float | None,
-        typer.Option(
-            help="Classifier-free guidance; 1 is none. The model's own by default.", rich_help_panel=_GUIDANCE
-        ),
-    ] = None,
-    negative_prompt: Annotated[
-        str, typer.Option(help="What guidance leads away from.", rich_help_panel=_GUIDANCE)
-    ] = "",
-    apg: Annotated[
-        float, typer.Option(help="Adaptive projected guidance: 1 all, 0 plain guidance.", rich_help_panel=_GUIDANCE)
-    ] = 1.0,
-    count: Annotated[int, typer.Option(help="Several clips, of seeds S, S+1, ...", rich_help_panel=_OUTPUT)] = 1,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            help="A list instead of PROMPT: text, or JSONL with options a line. Resumable.", rich_help_panel=_OUTPUT
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The file to write (with --prompts, the folder); - is standard output; named after the prompt by "
-            "default.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    format: FormatOption = None,
-    bits: BitsOption = None,
-    limiter: Annotated[
-        bool,
-        typer.Option("--limiter/--no-limiter", help="Turn peaks down, not clip them.", rich_help_panel=_OUTPUT),
-    ] = True,
-    save_latents: Annotated[
-        Path | None, typer.Option(help="Also write the latents, (1, C, T) float32 .npy.", rich_help_panel=_OUTPUT)
-    ] = None,
-    sidecar: SidecarOption = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a clip.", rich_help_panel=_OUTPUT)
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=_OUTPUT)] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also print engine, bundle and all times.", rich_help_panel=_OUTPUT)
-    ] = False,
-    play: Annotated[
-        bool, typer.Option("--play", help="Play each clip when it is done (extra: play).", rich_help_panel=_OUTPUT)
-    ] = False,
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
+    count: Annotated[int, typer.Option(help="Several clips, of seeds S, S+1, ...", rich_help_panel=OUTPUT)] = 1,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A list instead of PROMPT: text, or JSONL with options a line; --output is its folder. Resumable.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a clip.", rich_help_panel=OUTPUT)] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=OUTPUT)] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also print engine, bundle and all times.", rich_help_panel=OUTPUT)
+    ] = False,
+    play: Annotated[
+        bool, typer.Option("--play", help="Play each clip when it is done (extra: play).", rich_help_panel=OUTPUT)
+    ] = False,
+    **options: Any,
 ) -> None:
     """Make a clip from a prompt, or from a recording.
 
@@ -208,40 +114,24 @@ def generate(
     sa3-edge generate "lofi piano" --init-audio piano.wav --extend 30
     """
     from sa3_edge.cli import generate as single
-    from sa3_edge.clips import prompt_list
-    from sa3_edge.clips.files import FileOptions
-    from sa3_edge.clips.options import RequestOptions, with_usual_seconds
+    from sa3_edge.cli import prompt_list
+    from sa3_edge.clips.files import with_usual
     from sa3_edge.errors import RequestError
 
-    shape = RequestOptions(
-        seconds=seconds,
-        seed=seed,
-        steps=steps,
-        headroom=headroom,
-        cfg=cfg,
-        apg=apg,
-        negative_prompt=negative_prompt,
-        init_audio=init_audio,
-        noise_level=noise_level,
-        schedule=schedule,
-        inpaint=inpaint or [],
-        extend=extend,
-        prepend=prepend,
-        splice=splice,
-        limiter=limiter,
-    )
     usual = defaults()
-    files = FileOptions(output, save_latents, format, bits, sidecar).with_defaults(usual)
-    units = single.compute_units(engine, compute_units)
-    options = single.RunOptions(model, engine, threads, json, quiet, verbose, play, units)
+    files = with_usual(chosen(FileOptions, options), usual)
+    clip = chosen(ClipOptions, options, prompt=prompt)
+    run = single.RunOptions(
+        model, engine, threads, json, quiet, verbose, play, single.compute_units(engine, compute_units)
+    )
     if (prompt is None) == (prompts is None):
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
     if prompts is None:
-        single.run(prompt or "", with_usual_seconds(shape, usual.get("seconds")), count, files, options)
+        single.run(clip.with_usual_seconds(usual.get("seconds")), count, files, run)
     elif count != 1:
         raise RequestError("--count does not go with --prompts")
     else:
-        prompt_list.run(prompts, shape, usual.get("seconds"), files, options)
+        prompt_list.run(prompts, clip, usual.get("seconds"), files, run)
 
 
 @app.command()
@@ -253,48 +143,25 @@ def info(file: Annotated[Path, typer.Argument(help="A clip that sa3-edge made.")
 
 
 @app.command()
+@takes(ClipOptions, changes=True)
+@takes(FileOptions, without=("save_latents",))
 def regenerate(
     file: Annotated[Path, typer.Argument(help="A clip that sa3-edge made.")],
-    prompt: Annotated[str | None, typer.Option(help="Another prompt.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Another length.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Another number of steps.")] = None,
-    cfg: Annotated[float | None, typer.Option(help="Another guidance scale.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="Another negative prompt.")] = None,
+    *,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Another model.")] = None,
     engine: Annotated[str | None, typer.Option(help=f"Another engine: {_ENGINES}.")] = None,
     compute_units: ComputeUnitsOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The file to write; - is standard output; named after the prompt by default.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    format: FormatOption = None,
-    bits: BitsOption = None,
-    sidecar: SidecarOption = False,
     json: Json = False,
+    **options: Any,
 ) -> None:
     """Render a clip again from the request in its tags, with changes.
 
     Example: sa3-edge regenerate piano.flac --seed 7
     """
     from sa3_edge.cli import regenerate as again
-    from sa3_edge.clips.files import FileOptions
 
-    changes = {
-        "prompt": prompt,
-        "seed": seed,
-        "seconds": seconds,
-        "steps": steps,
-        "cfg": cfg,
-        "negative_prompt": negative_prompt,
-    }
-    files = FileOptions(output, None, format, bits, sidecar)
-    again.regenerate(file, changes, model, engine, compute_units, files, json)
+    changes = {name: options[name] for name in options_of(ClipOptions) if options[name] is not None}
+    again.regenerate(file, changes, chosen(FileOptions, options), model, engine, compute_units, json)
 
 
 @app.command()
@@ -319,7 +186,6 @@ def export(
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     precision: PrecisionOption = None,
-    accept: AcceptOption = None,
     json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle of graphs. Needs the extra: pip install "sa3-edge\\[export]".
@@ -328,8 +194,7 @@ def export(
     """
     from sa3_edge.cli.export import ExportOptions, run
 
-    options = ExportOptions(checkpoint, synthetic, out, engine, precision, lora or [], accept or [], name, overwrite)
-    run(options, json)
+    run(ExportOptions(checkpoint, synthetic, out, engine, precision, lora or [], name, overwrite), json)
 
 
 @app.command()
@@ -341,7 +206,6 @@ def pull(
     engine: FormatsOption = "onnx",
     precision: PrecisionOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Pull again what is installed already.")] = False,
-    accept: AcceptOption = None,
     json: Json = False,
 ) -> None:
     """Download a published model, export it for this machine and install it.
@@ -352,7 +216,7 @@ def pull(
     """
     from sa3_edge.cli.pull import run
 
-    run(model, source, engine, precision, accept or [], overwrite, json)
+    run(model, source, engine, precision, overwrite, json)
 
 
 @app.command("models")

@@ -12,6 +12,7 @@ from typing import Any
 
 from platformdirs import user_config_path
 
+from sa3_edge.clips.options import ClipOptions, FileOptions, about, options_of, plain_type
 from sa3_edge.errors import RequestError
 
 PREFIX = "SA3_EDGE_"
@@ -21,14 +22,12 @@ DEFAULTS: dict[str, type] = {
     "engine": str,
     "threads": int,
     "compute_units": str,
-    "seconds": float,
-    "steps": int,
-    "headroom": float,
-    "cfg": float,
-    "apg": float,
-    "format": str,
-    "bits": str,
-    "limiter": bool,
+    **{
+        name: plain_type(kind, name)
+        for kind in (ClipOptions, FileOptions)
+        for name, each in options_of(kind).items()
+        if about(each).may_be_default
+    },
 }
 # Of what else was typed these depend: a default that does not go with it is no error, but gives way.
 DEPENDENT = frozenset({"compute_units", "seconds", "format", "bits"})

@@ -1,8 +1,6 @@
 """What the commands show: progress and notes on stderr, results on stdout; bars never over what is said."""
 
-import json
 import os
-import re
 import stat
 import sys
 import time
@@ -30,6 +28,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from sa3_edge.clips.report import json_text
 from sa3_edge.errors import Sa3Error
 
 _BAR_FITS, _ALL_FITS = 56, 80  # columns that a terminal must have for a bar in each row; for all of a row
@@ -47,13 +46,6 @@ def err() -> Console:
 def note(text: str) -> None:
     """A line on stderr that the reader should know of, above whatever bars there are."""
     err().print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
-
-
-def json_text(result: Mapping[str, object]) -> str:
-    """One JSON object on one line."""
-    text = json.dumps(result, ensure_ascii=False, allow_nan=False)
-    # Half a surrogate pair, as a list's line may have it, can be written only as an escape.
-    return re.sub(r"[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text) + "\n"
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from rich.filesize import decimal
 from sa3_edge.bundle import Bundle
 from sa3_edge.cli.defaults import config_file, defaults
 from sa3_edge.cli.display import print_json
-from sa3_edge.clips.files import FileOptions
+from sa3_edge.clips.files import with_usual
+from sa3_edge.clips.options import FileOptions
 from sa3_edge.engines import ENGINES, EngineOptions, create_engine
 from sa3_edge.engines.cache import cache_folder
 from sa3_edge.errors import RequestError, Sa3Error
@@ -43,15 +44,6 @@ def _engine_state(name: str) -> str:
         return f"not available: {error}"
 
 
-def _int8_products() -> str:
-    try:
-        from sa3_edge.engines import int8
-
-        return int8.describe_products()
-    except (ImportError, Sa3Error) as error:
-        return f"not known: {error}"
-
-
 def _model_state(path: Path) -> str:
     try:
         model = Bundle.load(path).manifest.model
@@ -68,7 +60,7 @@ def _defaults() -> tuple[dict[str, Any], str | None]:
     """The user's defaults, and what is wrong with them."""
     try:
         values = defaults()
-        FileOptions(None, None, None, None, False).with_defaults(values)
+        with_usual(FileOptions(), values)
     except RequestError as error:
         return {}, str(error)
     return values, None
@@ -82,12 +74,7 @@ def run(json: bool) -> None:
         "sa3-edge": _version("sa3-edge"),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "processor": {
-            "name": processor(),
-            "cores": cores(),
-            "instruction_sets": instruction_sets(),
-            "int8_products": _int8_products(),
-        },
+        "processor": {"name": processor(), "cores": cores(), "instruction_sets": instruction_sets()},
         "packages": packages,
         "engines": {name: _engine_state(name) for name in ENGINES},
         "config_file": str(config_file()),
@@ -102,7 +89,6 @@ def run(json: bool) -> None:
         return
     print(f"sa3-edge {report['sa3-edge']}, Python {report['python']}, {report['system']}")
     print(f"{processor()}, {cores()} cores; {', '.join(instruction_sets()) or 'instruction sets not known'}")
-    print(f"int8 products: {_int8_products()}")
     print("\npackages")
     for package, version in packages.items():
         print(f"  {package:20} {version or '-'}")

@@ -1,16 +1,22 @@
 """`sa3-edge generate PROMPT`: one prompt, one clip or several of successive seeds."""
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.markup import escape
 
 from sa3_edge.cli.defaults import defaults
-from sa3_edge.cli.display import print_json, stage_bars
+from sa3_edge.cli.display import err, note, print_json, stage_bars, standard_output
 from sa3_edge.cli.play import open_player
-from sa3_edge.clips import files as output
-from sa3_edge.clips.options import RequestOptions, build_request
+from sa3_edge.clips.options import ClipOptions, FileOptions
+from sa3_edge.clips.render import Clip, prepare
 from sa3_edge.engines import TAKE_COMPUTE_UNITS
 from sa3_edge.errors import RequestError
 from sa3_edge.generation.pipeline import Pipeline
 
+STDOUT = Path("-")
 STAGES = {
     "text": "Reading the prompt",
     "encode": "Encoding the recording",
@@ -53,22 +59,72 @@ def open_pipeline(options: RunOptions, *, keep_loaded: bool = False) -> Pipeline
     )
 
 
-def run(prompt: str, shape: RequestOptions, count: int, files: output.FileOptions, options: RunOptions) -> None:
-    """Generate, write the files, say what was made; each clip as soon as it is there."""
-    files.check(prompt, shape, count)
-    if files.audio == output.STDOUT and (count > 1 or options.json):
+def run(
+    clip_options: ClipOptions,
+    count: int,
+    files: FileOptions,
+    options: RunOptions,
+    opened: Callable[[Pipeline], None] = lambda pipeline: None,
+) -> None:
+    """Generate, write the files, say what was made; each clip as soon as it is there. `opened` is told the pipeline."""
+    to_stdout = files.output == STDOUT
+    if to_stdout:
+        files = replace(files, output=None)
+    job = prepare(clip_options, files, count, elsewhere=to_stdout)
+    if to_stdout and (count > 1 or options.json):
         raise RequestError("standard output takes one clip, without --json")
     player = open_player() if options.play else None
-    request = build_request(prompt, shape)
     pipeline = open_pipeline(options)
+    opened(pipeline)
     with stage_bars(STAGES, quiet=options.json or options.quiet, clips=count) as bars:
-        for made in pipeline.generate_many(request, count, bars):
-            clip_files = files.for_seed(made.seed) if count > 1 else files
-            written = output.write(made, pipeline, prompt, shape, options.model, clip_files)
+        for clip in job.run(pipeline, bars, sink=_StandardOutput() if to_stdout else None, hear=player):
             if options.json:
-                print_json(output.result(made, written))
+                print_json(clip.report)
             elif not options.quiet:
-                output.summarize(made, written, bars.result, options.verbose)
-            if player is not None:
-                player(made.audio, made.sample_rate)
+                summarize(clip, bars.result, options.verbose)
             bars.next_clip()
+
+
+class _StandardOutput:
+    """Takes a clip's bytes. Raises Sa3Error if they cannot be written."""
+
+    def write(self, data: bytes) -> int:
+        with standard_output():
+            return sys.stdout.buffer.write(data)
+
+    def flush(self) -> None:
+        with standard_output():
+            sys.stdout.buffer.flush()
+
+
+def summarize(clip: Clip, result: Callable[[str], None], verbose: bool = False) -> None:
+    """Notes and times on stderr; the file and how it was made by `result`, or on stderr if it went to stdout itself."""
+    length = clip.samples / clip.sample_rate
+    total = clip.timings["total"]
+    console = err()
+    for line in clip.notes:
+        note(line)
+    if verbose:
+        record = clip.record
+        console.print(f"[dim]{escape(record.engine_version)}, {record.model_name} {record.precision}[/]")
+        console.print(f"[dim]bundle {record.bundle}, latents {clip.latents_shape}[/]")
+        for key, time in clip.timings.items():
+            console.print(f"[dim]{key:18} {time:8.3f} s[/]")
+    stages = ", ".join(f"{graph.replace('_', ' ')} {time:.2f} s" for graph, time in _by_graph(clip.timings).items())
+    console.print(f"[dim]{stages}[/]", soft_wrap=True)
+    speed = f"{length / total:.1f}x real time"
+    line = f"{clip.files.audio or '-'}  {length:.2f} s of audio in {total:.2f} s ({speed})  seed {clip.seed}"
+    if clip.files.audio is None:
+        print(line, file=sys.stderr)
+    else:
+        result(line)
+
+
+def _by_graph(timings: dict[str, float]) -> dict[str, float]:
+    """Loading and running, added up for each graph."""
+    added: dict[str, float] = {}
+    for key, time in timings.items():
+        if "." in key:
+            graph = key.split(".")[0]
+            added[graph] = added.get(graph, 0.0) + time
+    return added

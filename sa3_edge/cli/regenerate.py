@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 
 from sa3_edge.audio.encoding import FORMATS, stored_bits
-from sa3_edge.bundle import Bundle, sha256_of
 from sa3_edge.cli import generate
 from sa3_edge.cli.display import note, print_json
-from sa3_edge.clips import files as output
-from sa3_edge.clips.options import RequestOptions, typed_options
-from sa3_edge.clips.record import Record, read_record
-from sa3_edge.engines import EngineOptions, create_engine
+from sa3_edge.clips.options import FileOptions
+from sa3_edge.clips.record import Record, find_recording, read_record, recorded_options
 from sa3_edge.errors import RequestError
-from sa3_edge.models.catalog import resolve_model
+from sa3_edge.files import sha256_of
+from sa3_edge.generation.pipeline import Pipeline
+from sa3_edge.manifest import FILE_NAME
+from sa3_edge.models.catalog import PUBLISHED, installed_models
 
 
 def info(path: Path, json: bool) -> None:
@@ -39,60 +39,77 @@ def info(path: Path, json: bool) -> None:
 def regenerate(
     path: Path,
     changes: dict[str, Any],
+    files: FileOptions,
     model: str | None,
     engine: str | None,
     compute_units: str | None,
-    files: output.FileOptions,
     json: bool,
 ) -> None:
-    """Render a clip again, with changes; what differs from the original's making is said.
+    """Render a clip again, with changes by option; what differs from the original's making is said.
 
     Raises RequestError if the recording that it was made from is gone or altered.
     """
     record = read_record(path)
-    prompt = changes.pop("prompt", None)
-    shape = _shape(record, path)
-    shape = replace(shape, **{key: value for key, value in changes.items() if value is not None})
+    options = recorded_options(record, path)
+    if options.init_audio is not None and "init_audio" not in changes:
+        options = replace(options, init_audio=find_recording(record, options.init_audio, path))
+    options = replace(options, **changes)
     engine = engine or record.engine
     units = generate.compute_units(engine, compute_units)
-    run_options = generate.RunOptions(model or record.model, engine, None, json, compute_units=units)
-    for difference in _differences(record, run_options):
-        note(difference)
-    if files.audio is None and files.format is None:
+    run_options = generate.RunOptions(model or _model_of(record, path), engine, None, json, compute_units=units)
+
+    def opened(pipeline: Pipeline) -> None:
+        for difference in _differences(record, pipeline):
+            note(difference)
+
+    generate.run(options, 1, _as_the_original(files, path), run_options, opened)
+
+
+def _as_the_original(files: FileOptions, path: Path) -> FileOptions:
+    """The clip's own format and depth, where neither options nor the new name say another: the same samples."""
+    named = files.output is not None and files.output != generate.STDOUT
+    if not named and files.format is None:
         files = replace(files, format=path.suffix.lower().removeprefix("."))
     if files.bits is None:
-        # The same depth, or the samples would not be the same.
-        kind = files.format or (files.audio.suffix.lower().removeprefix(".") if files.audio else "wav")
+        kind = files.output.suffix.lower().removeprefix(".") if named and files.output else files.format
         bits = stored_bits(path)
         files = replace(files, bits=bits if kind in FORMATS and bits in FORMATS[kind].subtypes else None)
-    generate.run(record.prompt if prompt is None else prompt, shape, 1, files, run_options)
+    return files
 
 
-def _shape(record: Record, path: Path) -> RequestOptions:
-    try:
-        shape = RequestOptions(**typed_options(record.options))
-    except RequestError as error:
-        raise RequestError(f"the request in {path} cannot be made by this sa3-edge: {error}") from None
-    source = shape.init_audio
-    if source is None:
-        return shape
-    if not source.is_file():
-        raise RequestError(f"{path} was made from {source}, which is not there any more")
-    if sha256_of(source) != record.source_sha256:
-        raise RequestError(f"{path} was made from {source}, which has changed since")
-    return shape
+def _model_of(record: Record, path: Path) -> str:
+    """What to load for a clip: the model by its name, else what is installed of the same bundle.
+
+    Anyone may have written a clip, so it cannot have a bundle run that lies beside it or in a network's folder. Older
+    clips name a folder of their own machine, which is said. Raises RequestError.
+    """
+    installed, model = installed_models(), record.model
+    if model in installed:
+        return model
+    for name, folder in installed.items():
+        manifest = folder / FILE_NAME
+        if manifest.is_file() and sha256_of(manifest) == record.bundle:
+            return name
+    if Path(model).is_absolute() and not model.startswith(("//", "\\\\")) and Path(model).is_dir():
+        note(f"the model is in the folder that the clip names, {model}")
+        return model
+    if model in PUBLISHED and not Path(model).exists():
+        return model  # not installed, which loading says
+    raise RequestError(
+        f"{path} was made by a bundle that is not installed, {record.model_name} ({record.bundle[:12]}); "
+        "name its folder: `model`"
+    )
 
 
-def _differences(record: Record, options: generate.RunOptions) -> list[str]:
+def _differences(record: Record, pipeline: Pipeline) -> list[str]:
     """In what a new rendering differs from the original's circumstances."""
     differences = []
-    bundle = Bundle.load(resolve_model(options.model))
+    bundle = pipeline.bundle
     if bundle.id != record.bundle:
         differences.append(
             f"the model differs: {bundle.manifest.model.name} ({bundle.id[:12]}), "
             f"the original's was {record.model_name} ({record.bundle[:12]})"
         )
-    engine = create_engine(options.engine, EngineOptions(compute_units=options.compute_units)).describe()
-    if engine != record.engine_version:
-        differences.append(f"the engine differs: {engine}, the original's was {record.engine_version}")
+    if pipeline.engine != record.engine_version:
+        differences.append(f"the engine differs: {pipeline.engine}, the original's was {record.engine_version}")
     return differences

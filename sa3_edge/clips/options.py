@@ -1,40 +1,85 @@
-"""From what people type to requests: times, regions, and the options of a command line or of a list's line."""
+"""What can be asked of a clip and of its files: one field an option, with all that others make of it.
 
-import re
+The command line's options, a list's lines, the defaults, what `regenerate` changes, a clip's record, the server's
+schema and the options page are made from the fields below. `sa3-edge --help` loads this: it imports nothing heavy.
+"""
+
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, get_type_hints
 
-import msgspec
-
-from sa3_edge.audio.recording import AudioSource
-from sa3_edge.errors import RequestError
-from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
-
-_TIME = r"(?:\d+:)?\d+(?:\.\d*)?|\.\d+"  # seconds, or minutes:seconds
-_DEFAULT_NOISE_LEVEL = 0.7
+EDITING, GUIDANCE, OUTPUT = "Editing a recording", "Guidance", "Output"
 
 
 @dataclass(frozen=True)
-class RequestOptions:
-    """The options that shape a clip, as typed; None or empty is "not given"."""
+class About:
+    """An option in words.
 
-    seconds: float | None = None
-    seed: int | None = None
-    steps: int | None = None
-    headroom: float | None = None
-    cfg: float | None = None
-    apg: float = 1.0
-    negative_prompt: str = ""
-    init_audio: Path | None = None
-    noise_level: float | None = None
-    schedule: str | None = None
-    inpaint: list[str] = field(default_factory=list)
-    extend: float | None = None
-    prepend: float | None = None
-    splice: bool = True
-    limiter: bool = True
+    short: its one-letter option, "-s"
+    metavar: what stands for its value in the help, None to go by the type
+    panel: the group that it is shown in, "" for the first
+    may_be_default: whether the user's config file and SA3_EDGE_* variables may set it
+    always_recorded: False for an option that came after the first clips: it is in a record only where it says
+        something, so that an older sa3-edge, and apps, read all clips that they can make
+    """
+
+    help: str
+    short: str | None = None
+    metavar: str | None = None
+    panel: str = ""
+    may_be_default: bool = False
+    always_recorded: bool = True
+
+
+def option(default: Any, help: str, **about: Any) -> Any:
+    """A field of an options class; `about` as in About. A default that can change is given as what makes it."""
+    made: dict[str, Any] = {"default_factory": default} if callable(default) else {"default": default}
+    return field(**made, metadata={"about": About(help, **about)})
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """What shapes a clip, as people write it; None or empty is "not given".
+
+    As JSON, with the same names and `init_audio` as text, these are a line of a list and a request to the server.
+    """
+
+    prompt: str = option("", "What to hear; may be empty.")
+    seconds: float | None = option(
+        None, "Length of the clip: 30, or the recording's, by default.", short="-s", may_be_default=True
+    )
+    seed: int | None = option(None, "The same seed gives the same music; random by default.")
+    steps: int | None = option(None, "Denoising steps; the model's own by default.", may_be_default=True)
+    headroom: float | None = option(
+        None, "Seconds composed beyond the end and cut off; 6 by default.", may_be_default=True
+    )
+    cfg: float | None = option(
+        None,
+        "Classifier-free guidance; 1 is none. The model's own by default.",
+        panel=GUIDANCE,
+        may_be_default=True,
+    )
+    apg: float = option(
+        1.0, "Adaptive projected guidance: 1 all, 0 plain guidance.", panel=GUIDANCE, may_be_default=True
+    )
+    negative_prompt: str = option("", "What guidance leads away from.", panel=GUIDANCE)
+    init_audio: Path | None = option(
+        None, "A recording to start from: wav, flac, ogg, mp3 and others, at any rate.", panel=EDITING, metavar="FILE"
+    )
+    noise_level: float | None = option(
+        None, "Variation: how far from the recording, 0.01 to 1; 0.7 by default.", panel=EDITING
+    )
+    schedule: str | None = option(
+        None, "Variation: steps down from the noise level, monotonic (default) or reference.", panel=EDITING
+    )
+    inpaint: list[str] = option(
+        list, "Make START:END anew, seconds or mm:ss; 4:8, 4:, :8, 1:30:1:45. Repeatable.", panel=EDITING
+    )
+    extend: float | None = option(None, "Go on for so many seconds after the recording.", panel=EDITING)
+    prepend: float | None = option(None, "Begin so many seconds before the recording.", panel=EDITING)
+    splice: bool = option(True, "Put the recording's own samples back where it is kept.", panel=EDITING)
+    limiter: bool = option(True, "Turn peaks down, not clip them.", panel=OUTPUT, may_be_default=True)
 
     @property
     def mode(self) -> str:
@@ -45,111 +90,92 @@ class RequestOptions:
             return "continuation"
         return "text" if self.init_audio is None else "variation"
 
-
-def parse_time(text: str) -> float:
-    """Seconds from "90", "12.5" or "1:30". Raises RequestError."""
-    if not re.fullmatch(_TIME, text):
-        raise RequestError(f"{text!r} is no time; write seconds (12.5) or minutes:seconds (1:30)")
-    minutes, _, seconds = text.rpartition(":")
-    if minutes and float(seconds) >= 60:
-        raise RequestError(f"{text!r} has more than 59 seconds after the minutes")
-    return float(minutes or 0) * 60 + float(seconds)
+    def with_usual_seconds(self, usual: float | None) -> "ClipOptions":
+        """The same with the length that the user has set as default. A clip from a recording takes the recording's."""
+        if self.seconds is None and self.init_audio is None:
+            return replace(self, seconds=usual)
+        return self
 
 
-def parse_region(text: str) -> Region:
-    """A region from "4:8", "4:", ":8", "1:30:1:45" or, where that could be read in two ways, "50-1:10".
+@dataclass(frozen=True)
+class FileOptions:
+    """The files to write. Without `output` the clip is named after its prompt and seed.
 
-    Raises RequestError.
+    A usual format or depth is for where neither options nor the file's name say one, and only if they go together.
     """
-    parts = text.split("-" if "-" in text else ":")
-    if "-" not in text and len(parts) == 4:
-        parts = [":".join(parts[:2]), ":".join(parts[2:])]  # 1:30:1:45
-    elif "-" not in text and len(parts) == 3 and "" in (parts[0], parts[2]):
-        parts = [":".join(parts[:2]), ""] if parts[2] == "" else ["", ":".join(parts[1:])]  # 1:30: or :1:30
-    if len(parts) != 2 or parts == ["", ""]:
-        raise RequestError(f"{text!r} is no region; write START:END in seconds (4:8, 4:, :8) or with a dash (50-1:10)")
-    start, end = (parse_time(part) if part else None for part in parts)
-    return Region(start, end)
 
-
-def with_usual_seconds(options: RequestOptions, usual: float | None) -> RequestOptions:
-    """The same with the length that the user has set as default. A clip from a recording takes the recording's."""
-    if options.seconds is None and options.init_audio is None:
-        return replace(options, seconds=usual)
-    return options
-
-
-def build_request(prompt: str, options: RequestOptions) -> GenerationRequest:
-    """Raises RequestError for options that do not go together, and for a recording that cannot be read."""
-    return GenerationRequest(
-        prompt=prompt,
-        seconds=options.seconds,
-        seed=options.seed,
-        steps=options.steps,
-        headroom=options.headroom,
-        edit=_edit(options),
-        guidance=options.cfg,
-        negative_prompt=options.negative_prompt,
-        apg=options.apg,
-        limiter=options.limiter,
+    output: Path | None = option(
+        None,
+        "The file to write; - is standard output; named after the prompt by default.",
+        short="-o",
+        panel=OUTPUT,
     )
+    save_latents: Path | None = option(None, "Also write the latents, (1, C, T) float32 .npy.", panel=OUTPUT)
+    format: str | None = option(
+        None, "wav, flac, ogg, opus or mp3; by the output's name, else wav.", panel=OUTPUT, may_be_default=True
+    )
+    bits: str | None = option(None, "16, 24 (default) or float (wav only).", panel=OUTPUT, may_be_default=True)
+    sidecar: bool = option(False, "Also write FILE.json: request, model, timings.", panel=OUTPUT)
+    usual_format: str | None = None
+    usual_bits: str | None = None
 
 
-def _edit(options: RequestOptions) -> Variation | Inpainting | Continuation | None:
-    continues = options.extend is not None or options.prepend is not None
-    varies = options.noise_level is not None or options.schedule is not None
-    wanted = [
-        name
-        for name, given in (
-            ("--noise-level or --schedule", varies),
-            ("--inpaint", bool(options.inpaint)),
-            ("--extend or --prepend", continues),
-        )
-        if given
-    ]
-    if len(wanted) > 1:
-        raise RequestError(f"{' and '.join(wanted)} do not go together; do one after the other")
-    if options.init_audio is None:
-        if wanted:
-            raise RequestError(f"{wanted[0]} needs a recording: --init-audio FILE")
-        if not options.splice:
-            raise RequestError("--no-splice needs --inpaint, --extend or --prepend")
-        return None
-    if not options.splice and not (options.inpaint or continues):
-        raise RequestError("--no-splice needs --inpaint, --extend or --prepend")
-
-    source = AudioSource.from_file(options.init_audio)
-    if options.inpaint:
-        return Inpainting(source, tuple(map(parse_region, options.inpaint)), options.splice)
-    if continues:
-        return Continuation(source, options.extend or 0.0, options.prepend or 0.0, options.splice)
-    if options.schedule not in (None, "monotonic", "reference"):
-        raise RequestError(f"unknown schedule {options.schedule!r}; choose monotonic or reference")
-    schedule = cast(Literal["monotonic", "reference"], options.schedule or "monotonic")
-    level = _DEFAULT_NOISE_LEVEL if options.noise_level is None else options.noise_level
-    return Variation(source, level, schedule)
+def options_of(kind: type) -> dict[str, Field[Any]]:
+    """The fields of an options class that are options, by name."""
+    return {each.name: each for each in fields(kind) if "about" in each.metadata}
 
 
-def typed_options(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as JSON has them, each as its type. Raises RequestError for an unknown one or another type."""
-    types = get_type_hints(RequestOptions)
-    typed = {}
-    for key, value in data.items():
-        if key not in types:
-            raise RequestError(f"unknown option {key!r}; choose {', '.join(types)}")
-        try:
-            typed[key] = msgspec.convert(value, types[key], dec_hook=lambda kind, text: kind(text))
-        except (msgspec.ValidationError, TypeError) as error:
-            raise RequestError(f"{key} cannot be {value!r}: {error}") from None
-    return typed
+def about(each: Field[Any]) -> About:
+    """An option in words."""
+    found: About = each.metadata["about"]
+    return found
 
 
-def line_options(data: Mapping[str, Any], defaults: RequestOptions, folder: Path) -> RequestOptions:
-    """Options of one line of a list, over the command line's; files are relative to the list's folder.
+def default_of(each: Field[Any]) -> Any:
+    """The value of an option that is not given."""
+    return each.default if each.default_factory is MISSING else each.default_factory()
 
-    Raises RequestError as `typed_options` does.
-    """
-    typed = typed_options(data)
-    if typed.get("init_audio") is not None:
-        typed["init_audio"] = folder / typed["init_audio"]
-    return replace(defaults, **typed)
+
+def type_of(kind: type, name: str) -> Any:
+    """The type of an option, such as `float | None`."""
+    return get_type_hints(kind)[name]
+
+
+def plain_type(kind: type, name: str) -> type:
+    """The same without "or not given": float of `float | None`."""
+    hint = type_of(kind, name)
+    parts: list[type] = [part for part in getattr(hint, "__args__", (hint,)) if part is not type(None)]
+    return parts[0]
+
+
+def as_json(options: Any, *, recorded: bool = False) -> dict[str, Any]:
+    """An options object by name, with paths as text; `recorded` leaves out what a record does not need to say."""
+    values = {}
+    for name, each in options_of(type(options)).items():
+        value = getattr(options, name)
+        if not recorded or about(each).always_recorded or value != default_of(each):
+            values[name] = value.as_posix() if isinstance(value, Path) else value
+    return values
+
+
+_JSON_TYPES = {str: "string", Path: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+def json_schema(kind: type) -> dict[str, Any]:
+    """JSON Schema (2020-12) of an options class."""
+    properties: dict[str, Any] = {}
+    for name, each in options_of(kind).items():
+        properties[name] = {"description": about(each).help, **_json_type(type_of(kind, name))}
+        default = default_of(each)
+        if default is not None:
+            properties[name]["default"] = default
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _json_type(hint: Any) -> Mapping[str, Any]:
+    inner = [part for part in getattr(hint, "__args__", ()) if part is not type(None)]
+    if getattr(hint, "__origin__", None) is list:
+        return {"type": "array", "items": {"type": _JSON_TYPES[inner[0]]}}
+    if inner:
+        return {"type": [_JSON_TYPES[inner[0]], "null"]}
+    return {"type": _JSON_TYPES[hint]}

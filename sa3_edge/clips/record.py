@@ -1,24 +1,34 @@
 """The whole request inside the file: what it takes to render a clip again, as JSON in the comment tag."""
 
 import json
-from pathlib import Path
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import msgspec
 
+import sa3_edge
 from sa3_edge.audio.encoding import readable
 from sa3_edge.audio.wav_info import read_info
+from sa3_edge.clips.options import ClipOptions, as_json
+from sa3_edge.clips.request import typed_options
 from sa3_edge.errors import RequestError
+from sa3_edge.files import sha256_of
+from sa3_edge.generation.pipeline import Generation, Pipeline
 
 _KEY = "sa3-edge"
+_LARGEST_RECORDING = 32 << 30  # bytes that are read to see whether a file is the recording
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """How a clip was made.
+    """How a clip was made. It names no folder of the one who made it.
 
-    model: as it was named on the command line; bundle: the bundle's id; options: the command's options by name,
-    with the values that were drawn or taken from the model; source_sha256: of the recording, if one was edited.
-    Fields that later versions add are ignored.
+    model: the installed name that the model was asked for by, "" for one that lay in a folder; bundle: the bundle's
+    id; options: those of ClipOptions without the prompt, with the values that were drawn or taken from the model;
+    init_audio is relative to the clip, or a bare name; source_sha256: of that recording. Fields that later versions
+    add are ignored.
     """
 
     version: str
@@ -34,6 +44,57 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     engine_version: str
     synthetic: bool
     source_sha256: str | None = None
+
+
+def make_record(
+    options: ClipOptions, made: Generation, pipeline: Pipeline, source_sha256: str | None, folder: Path | None
+) -> Record:
+    """What was asked for, with what the model or chance decided filled in. `folder` is the clip's, if it is a file."""
+    settled = as_json(
+        replace(
+            options,
+            seed=made.seed,
+            steps=made.steps,
+            headroom=made.headroom,
+            cfg=made.guidance,
+            # A continuation's length follows from its recording.
+            seconds=None if options.mode == "continuation" else made.seconds,
+        ),
+        recorded=True,
+    )
+    del settled["prompt"]
+    if options.init_audio is not None:
+        settled["init_audio"] = _as_seen_from(folder, options.init_audio)
+    manifest = pipeline.bundle.manifest
+    engine = pipeline.graphs.engine
+    return Record(
+        version=sa3_edge.__version__,
+        mode=options.mode,
+        prompt=options.prompt,
+        options=settled,
+        model=pipeline.name,
+        model_name=manifest.model.name,
+        revision=manifest.model.revision,
+        bundle=pipeline.bundle.id,
+        precision=manifest.graphs["denoiser"].artifacts[engine.artifact].precision,
+        engine=engine.name,
+        engine_version=engine.describe(),
+        synthetic=manifest.model.synthetic,
+        source_sha256=source_sha256,
+    )
+
+
+def _as_seen_from(folder: Path | None, recording: Path) -> str:
+    """A recording's name in a clip in `folder`: relative where that says nothing of the folders above, else bare."""
+    if folder is not None:
+        try:
+            relative = PurePath(os.path.relpath(recording.resolve(), folder.resolve()))
+        except ValueError:  # another drive
+            return recording.name
+        named = [part for part in relative.parts if part != os.pardir]
+        if len(named) == 1 or named == list(relative.parts):
+            return relative.as_posix()
+    return recording.name
 
 
 def encode_record(record: Record) -> str:
@@ -53,5 +114,56 @@ def read_record(path: Path) -> Record:
         comment = read_info(raw).get("ICMT", comment)
     try:
         return msgspec.json.decode(comment, type=dict[str, Record])[_KEY]
-    except (msgspec.MsgspecError, KeyError):
+    except (msgspec.MsgspecError, KeyError, RecursionError):
         raise RequestError(f"{path} does not say how it was made: it has no record of sa3-edge") from None
+
+
+def recorded_options(record: Record, clip: Path) -> ClipOptions:
+    """The options of a record, as it stands: `init_audio` is what the record says, see `find_recording`.
+
+    Raises RequestError for options that this version does not know.
+    """
+    try:
+        return ClipOptions(**{**typed_options(record.options), "prompt": record.prompt})
+    except RequestError as error:
+        raise RequestError(f"the request in {clip} cannot be made by this sa3-edge: {error}") from None
+
+
+def find_recording(record: Record, recording: Path, clip: Path) -> Path:
+    """Where the recording that a clip was made from lies now: as recorded, beside the clip or here, by its hash.
+
+    Raises RequestError if it is gone or was changed.
+    """
+    changed = None
+    for path in _places(recording, clip):
+        if not _may_be_read(path):
+            continue
+        if sha256_of(path) == record.source_sha256:
+            return path
+        if path.name == _bare(recording):
+            changed = changed or path
+    if changed is not None:
+        raise RequestError(f"{clip} was made from {changed}, which has changed since")
+    raise RequestError(f"{clip} was made from {recording}, which is not there any more; name it: `init_audio`")
+
+
+def _bare(recording: Path) -> str:
+    return PureWindowsPath(recording).name  # it knows both kinds of slashes, wherever the clip was made
+
+
+def _places(recording: Path, clip: Path) -> Iterator[Path]:
+    """Where to look, the likeliest first. A network's folder is not asked for what a stranger's clip names."""
+    if not str(recording).startswith(("\\\\", "//")):
+        yield clip.parent / recording  # an absolute one, as older clips have it, stays what it is
+    yield clip.parent / _bare(recording)
+    yield Path(_bare(recording))
+    for path in sorted(clip.parent.iterdir()):
+        if path.suffix.lower() == recording.suffix.lower() and path.name != clip.name:
+            yield path
+
+
+def _may_be_read(path: Path) -> bool:
+    try:
+        return path.is_file() and 0 < path.stat().st_size <= _LARGEST_RECORDING
+    except OSError:  # such as a name that is too long
+        return False

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import get_args
 
@@ -31,7 +32,20 @@ Array = NDArray[np.float32]
 Conditioning = dict[str, Array]
 MOST_STEPS = 10_000  # far beyond what any sampler gains by
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
-_SILENT: Progress = lambda stage, done, total: None  # noqa: E731
+SILENT: Progress = lambda stage, done, total: None  # noqa: E731
+
+
+def settle_seeds(seed: int | None, count: int) -> range:
+    """The seeds of `count` clips, s, s + 1, ...; the first is drawn where none is given. Raises RequestError."""
+    if count < 1:
+        raise RequestError(f"count must be 1 or more, got {count}")
+    if count > SEEDS:
+        raise RequestError(f"count must be at most {SEEDS}, as many as there are seeds, got {count}")
+    first = secrets.randbelow(SEEDS - count + 1) if seed is None else seed
+    if not 0 <= first <= SEEDS - count:
+        more = f" and the {count - 1} after it" if count > 1 else ""
+        raise RequestError(f"seed must be between 0 and {SEEDS - 1}, got {first}{more}")
+    return range(first, first + count)
 
 
 @dataclass(frozen=True)
@@ -78,9 +92,11 @@ class Pipeline:
     made = pipeline.generate(GenerationRequest("lofi piano", seconds=90))
     """
 
-    def __init__(self, graphs: GraphRunner):
+    def __init__(self, graphs: GraphRunner, name: str = ""):
+        """`name`: the installed model's, "" for a bundle that just lies in a folder."""
         self.bundle = graphs.bundle
         self.graphs = graphs
+        self.name = name
         text = self.bundle.manifest.text
         self._tokenizer = Tokenizer(self.bundle.resolve(text.tokenizer), text.max_tokens)
 
@@ -99,8 +115,10 @@ class Pipeline:
         `keep_loaded` keeps them for the next call, at the price of memory. Raises BundleError if the bundle is not
         whole, RequestError for an unknown model or engine, EngineError if the engine is not installed.
         """
-        bundle = Bundle.load(resolve_model(os.fspath(model)))
-        return cls(GraphRunner(bundle, engine, EngineOptions(threads, compute_units), keep_loaded))
+        folder = resolve_model(os.fspath(model))
+        name = "" if Path(model).expanduser().resolve() == folder.resolve() else os.fspath(model)
+        bundle = Bundle.load(folder)
+        return cls(GraphRunner(bundle, engine, EngineOptions(threads, compute_units), keep_loaded), name)
 
     @property
     def engine(self) -> str:
@@ -119,7 +137,7 @@ class Pipeline:
     ) -> None:
         self.free()
 
-    def generate(self, request: GenerationRequest, progress: Progress = _SILENT) -> Generation:
+    def generate(self, request: GenerationRequest, progress: Progress = SILENT) -> Generation:
         """Make one clip.
 
         `progress(stage, done, total)` is called in the stages "text", "encode" (of a recording), "condition",
@@ -130,22 +148,14 @@ class Pipeline:
         return made
 
     def generate_many(
-        self, request: GenerationRequest, count: int, progress: Progress = _SILENT
+        self, request: GenerationRequest, count: int, progress: Progress = SILENT
     ) -> Iterator[Generation]:
         """Make `count` clips of one request, of seeds s, s + 1, ..., each when it is asked for.
 
         The text is encoded and the conditioner run once; otherwise as `generate`. The first one's timings include
         what they share.
         """
-        if count < 1:
-            raise RequestError(f"count must be 1 or more, got {count}")
-        if count > SEEDS:
-            raise RequestError(f"count must be at most {SEEDS}, as many as there are seeds, got {count}")
-        seed = secrets.randbelow(SEEDS - count + 1) if request.seed is None else request.seed
-        if not 0 <= seed <= SEEDS - count:
-            more = f" and the {count - 1} after it" if count > 1 else ""
-            raise RequestError(f"seed must be between 0 and {SEEDS - 1}, got {seed}{more}")
-        return self._generate_seeds(request, range(seed, seed + count), progress)
+        return self._generate_seeds(request, settle_seeds(request.seed, count), progress)
 
     def _generate_seeds(self, request: GenerationRequest, seeds: range, progress: Progress) -> Iterator[Generation]:
         prepared: _Prepared | None = None

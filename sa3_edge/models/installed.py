@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sa3_edge.bundle import Bundle, sha256_of
+from sa3_edge.bundle import Bundle
 from sa3_edge.errors import BundleError, RequestError, Sa3Error
-from sa3_edge.files import put_in_place
+from sa3_edge.files import put_in_place, sha256_of
 from sa3_edge.manifest import FILE_NAME, Model, decode_manifest
 from sa3_edge.models.catalog import DEMO, PUBLISHED, data_folder, installed_models, models_folder
 

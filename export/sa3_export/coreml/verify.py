@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines.coreml.engine import Runtime, package_folder, packaged_graphs
+from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint
@@ -18,7 +19,8 @@ from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import prove
 from sa3_export.graphs.graph import GRAPHS, Axes, Graph, TensorSpec
 from sa3_export.make_bundle import describe_adapter, identity
-from sa3_export.onnx.artifact import open_session
+
+ort = load_onnxruntime()
 
 _TORCH_TYPES = {"float32": torch.float32, "int64": torch.int64}
 
@@ -40,8 +42,7 @@ def verify_bundle(
     graphs = packaged_graphs(bundle)
     opened = None
     if checkpoint is not None:
-        accepted = [entry for entry in bundle.manifest.unknown_config_keys if "=" in entry]
-        opened = Checkpoint(checkpoint, adapters, accepted)
+        opened = Checkpoint(checkpoint, adapters)
         _check_source(bundle.manifest.model, checkpoint, adapters)
     elif adapters:
         raise RequestError("--lora says what a checkpoint was merged with; name it, --checkpoint")
@@ -86,9 +87,9 @@ def _check_source(model: m.Model, checkpoint: Path, adapters: Sequence[AdapterFi
 class _OnnxModule(nn.Module):
     """An ONNX graph as a module: tensors by name in, tensors in order out."""
 
-    def __init__(self, path: Path, precision: str):
+    def __init__(self, path: Path):
         super().__init__()
-        self.session = open_session(path, precision)
+        self.session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         outputs = self.session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
@@ -102,7 +103,7 @@ def _onnx_reference(bundle: Bundle, name: m.GraphName) -> Graph:
     return Graph(
         name=name,
         description=described.description,
-        module=_OnnxModule(bundle.resolve(onnx.files[0]), onnx.precision),
+        module=_OnnxModule(bundle.resolve(onnx.files[0])),
         inputs=tuple(_spec(tensor) for tensor in described.inputs),
         outputs=tuple(_spec(tensor) for tensor in described.outputs),
         leading_axis=next(axis for axis in described.inputs[0].shape if isinstance(axis, str)),

@@ -1,28 +1,21 @@
-"""Defaults from the config file and the environment, and documentation of every option."""
+"""Defaults from the config file and the environment."""
 
 import json
-import re
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-import typer
 
 from sa3_edge.audio.encoding import stored_bits
-from sa3_edge.cli.app import app
-from sa3_edge.cli.defaults import DEFAULTS, config_file
-from sa3_edge.clips.options import RequestOptions
-from sa3_edge.engines import ENGINES
+from sa3_edge.cli.defaults import config_file
 from sa3_edge.engines.libraries import load_onnxruntime
 from tests.conftest import RunCli
 
 ort = load_onnxruntime()
 
-README = Path(__file__).parents[3] / "README.md"
 Write = Callable[[str], Path]
 
 
@@ -273,48 +266,3 @@ def test_doctor_names_the_config_file(run_cli: RunCli, write: Write) -> None:
     report = json.loads(run_cli("doctor", "--json")[1])
     assert report["defaults"] == {"model": "demo"}
     assert Path(report["config_file"]).name == config_file().name
-
-
-def _all_options() -> set[str]:
-    command = typer.main.get_command(app)
-    names = {f"sa3-edge {name}" for name in command.commands}  # type: ignore[attr-defined]
-    for each in (command, *command.commands.values()):  # type: ignore[attr-defined]
-        for parameter in each.params:
-            names |= {option for option in (*parameter.opts, *parameter.secondary_opts) if option.startswith("--")}
-    return names
-
-
-def test_every_option_is_in_the_documentation() -> None:
-    text = README.read_text(encoding="utf-8")
-    missing = {name for name in _all_options() if not re.search(rf"{re.escape(name)}(?![\w-])", text)}
-    assert missing - {"--help"} == set()
-
-
-def _help(command: str) -> dict[str, str]:
-    """The help of a command's options, by their names."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    return {parameter.name: getattr(parameter, "help", "") for parameter in commands[command].params}
-
-
-def test_help_names_every_engine() -> None:
-    for command in ("generate", "regenerate"):
-        assert set(re.findall(r"[\w-]+", _help(command)["engine"])) >= set(ENGINES)
-
-
-def test_help_and_documentation_of_regenerate_are_its_own() -> None:
-    assert "--prompts" in _help("generate")["output"]
-    assert "--prompts" not in _help("regenerate")["output"]
-    (listed,) = re.findall(r"`sa3-edge regenerate FILE` takes (.*?)\. ", README.read_text(encoding="utf-8"), re.DOTALL)
-    options = {f"--{name.replace('_', '-')}" for name in _help("regenerate")} - {"--file"}
-    assert set(re.findall(r"`([^`]+)`", listed)) == options
-
-
-def test_every_option_of_a_line_is_in_the_documentation() -> None:
-    text = README.read_text(encoding="utf-8")
-    (listed,) = re.findall(r"with any of (.*?); a `.txt` list", text, re.DOTALL)
-    assert set(re.findall(r"`(\w+)`", listed)) == {option.name for option in fields(RequestOptions)}
-
-
-def test_every_default_is_in_the_documentation() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert {name for name in DEFAULTS if f"`{name}`" not in text} == set()

@@ -323,7 +323,7 @@ def test_edits_are_regenerated_from_their_recording(run_cli: RunCli, tmp_path: P
 def test_another_model_is_said(run_cli: RunCli, tmp_path: Path, tiny_bundle: Path) -> None:
     first = tmp_path / "first.wav"
     assert run_cli("generate", "x", "-m", tiny_bundle, "-s", "0.3", "-o", first)[0] == 0
-    assert read_record(first).model == str(tiny_bundle.resolve())
+    assert read_record(first).model == ""  # no folder of this machine
     code, _, err = run_cli("regenerate", first, "-m", "demo", "-o", tmp_path / "again.wav")
     assert code == 0
     assert "the model differs: demo" in err

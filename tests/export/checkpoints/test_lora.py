@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sa3_edge.bundle import Bundle, sha256_of
+from sa3_edge.bundle import Bundle
 from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.errors import RequestError
+from sa3_edge.files import sha256_of
 from sa3_export import AdapterFile, CheckpointError
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.graphs.graph import GRAPHS

@@ -1,0 +1,72 @@
+"""The command line's spelling of options: made from the fields of clips/options.py, and put into messages."""
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from sa3_edge.clips.options import ClipOptions, FileOptions, about, default_of, options_of, type_of
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Kind = TypeVar("Kind", ClipOptions, FileOptions)
+
+
+def takes(*kinds: type, without: tuple[str, ...] = (), changes: bool = False) -> Callable[[Command], Command]:
+    """Give a command every option of some options classes; they arrive in its **options, by their fields' names.
+
+    changes: what is not typed arrives as None, whatever is usual: the command changes what is there
+    """
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command)
+        own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        first = [each for each in own if each.kind is not inspect.Parameter.KEYWORD_ONLY]
+        added = [_parameter(kind, name, changes) for kind in kinds for name in options_of(kind) if name not in without]
+        parameters = [*first, *added, *own[len(first) :]]
+        # Typer reads these two.
+        vars(command)["__signature__"] = signature.replace(parameters=parameters)
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        return command
+
+    return decorate
+
+
+def _parameter(kind: type, name: str, changes: bool) -> inspect.Parameter:
+    each, hint = options_of(kind)[name], type_of(kind, name)
+    said = about(each)
+    default = None if changes or getattr(hint, "__origin__", None) is list else default_of(each)
+    flag = f"--{name.replace('_', '-')}"
+    if hint is bool:
+        flag = f"{flag}/--no-{name.replace('_', '-')}" if changes or default_of(each) else flag
+    info = typer.Option(
+        flag, *filter(None, [said.short]), help=said.help, rich_help_panel=said.panel or None, metavar=said.metavar
+    )
+    annotation = hint if default is not None else hint | None
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
+    )
+
+
+def chosen(kind: type[Kind], options: dict[str, Any], **others: Any) -> Kind:
+    """An options object from what a command got; None is "not given"."""
+    names = options_of(kind)
+    return kind(**{name: value for name, value in {**options, **others}.items() if name in names and value is not None})
+
+
+def spelled(message: str) -> str:
+    """A library's message with options as they are typed: `init_audio` is --init-audio, `splice: false` --no-splice."""
+    return re.sub(r"`(\w+)(?:: (true|false))?`", _flag, message)
+
+
+_OTHERS = ("count", "prompts", "model", "engine", "threads", "compute_units")  # options of a run, not of a clip
+
+
+def _flag(match: re.Match[str]) -> str:
+    name, value = match.groups()
+    fields = {**options_of(ClipOptions), **options_of(FileOptions)}
+    if name not in fields and name not in _OTHERS:
+        return match[0]
+    metavar = about(fields[name]).metavar if name in fields else None
+    return f"--{'no-' if value == 'false' else ''}{name.replace('_', '-')}{f' {metavar}' if metavar else ''}"

@@ -1,0 +1,75 @@
+"""The page of all commands and options, docs/options.md, from what `--help` says.
+
+python -m sa3_edge.cli.options_page > docs/options.md
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from sa3_edge.cli.app import app
+from sa3_edge.cli.defaults import DEFAULTS, PREFIX
+from sa3_edge.clips.options import ClipOptions, json_schema, options_of
+
+_HEAD = f"""# Commands and options
+
+Made from the commands' own help by `make docs-options`; a test checks that it is current.
+
+*list*: may be a key of a line of a JSONL list, of a request to the server, and of a clip's record, with `_` for `-`.
+*default*: may be set once, in `config.toml` in the folder that `sa3-edge doctor` names, or as a variable
+`{PREFIX}NAME`.
+"""
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    group: Any = typer.main.get_command(app)
+    commands = [_section(f"sa3-edge {name}", command) for name, command in group.commands.items()]
+    return "\n".join([_HEAD, _section("sa3-edge", group), *commands, _json_section()])
+
+
+def _section(name: str, command: Any) -> str:
+    summary = command.help.strip().split("\n\n")[0].replace("\n", " ").replace("\\[", "[")
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    usage = " ".join([name, *(each.name.upper() for each in arguments)])
+    rows = [f"| `{each.name.upper()}` | {_text(each.help)} | |" for each in arguments]
+    panels: dict[str, list[Any]] = {}
+    for each in command.params:
+        if each.param_type_name == "option" and each.name != "help":
+            panels.setdefault(getattr(each, "rich_help_panel", None) or "", []).append(each)
+    for panel, options in panels.items():
+        rows += [f"| **{panel}** | | |"] if panel else []
+        rows += [_row(each, marks=name == "sa3-edge generate") for each in options]
+    table = "\n".join(["| | | |", "|---|---|---|", *rows])
+    return f"## `{usage}`\n\n{summary}\n\n{table}\n"
+
+
+def _row(each: Any, *, marks: bool) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in (*each.opts, *each.secondary_opts))
+    said = [_text(each.help)]
+    if each.default not in (None, "", False, True, ()) and each.show_default:
+        said.append(f"Default: `{each.default}`.")
+    uses = {"list": each.name in options_of(ClipOptions), "default": each.name in DEFAULTS}
+    marked = ", ".join(name for name, holds in uses.items() if holds and marks)
+    return f"| {flags} | {' '.join(said)} | {marked} |"
+
+
+def _text(help: str | None) -> str:
+    return (help or "").replace("\\[", "[").replace("|", "\\|")
+
+
+def _json_section() -> str:
+    return "\n".join(["## A clip's options as JSON", "", "| | | |", "|---|---|---|", *_json_rows(), ""])
+
+
+def _json_rows() -> Iterator[str]:
+    for name, each in json_schema(ClipOptions)["properties"].items():
+        kinds = each["type"] if isinstance(each["type"], list) else [each["type"]]
+        kind = f"array of {each['items']['type']}" if "items" in each else " or ".join(kinds)
+        yield f"| `{name}` | {kind} | {_text(each['description'])} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

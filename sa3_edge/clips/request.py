@@ -1,0 +1,123 @@
+"""From what people write to requests: times, regions, recordings, and options as JSON.
+
+Messages name options in backquotes, with the value where that says more (`splice: false`): a program knows them by
+these names, and the command line writes its own.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, cast, get_type_hints
+
+import msgspec
+
+from sa3_edge.audio.recording import AudioSource
+from sa3_edge.clips.options import ClipOptions, options_of
+from sa3_edge.errors import RequestError
+from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
+
+_TIME = r"(?:\d+:)?\d+(?:\.\d*)?|\.\d+"  # seconds, or minutes:seconds
+_DEFAULT_NOISE_LEVEL = 0.7
+
+
+def parse_time(text: str) -> float:
+    """Seconds from "90", "12.5" or "1:30". Raises RequestError."""
+    if not re.fullmatch(_TIME, text):
+        raise RequestError(f"{text!r} is no time; write seconds (12.5) or minutes:seconds (1:30)")
+    minutes, _, seconds = text.rpartition(":")
+    if minutes and float(seconds) >= 60:
+        raise RequestError(f"{text!r} has more than 59 seconds after the minutes")
+    return float(minutes or 0) * 60 + float(seconds)
+
+
+def parse_region(text: str) -> Region:
+    """A region from "4:8", "4:", ":8", "1:30:1:45" or, where that could be read in two ways, "50-1:10".
+
+    Raises RequestError.
+    """
+    parts = text.split("-" if "-" in text else ":")
+    if "-" not in text and len(parts) == 4:
+        parts = [":".join(parts[:2]), ":".join(parts[2:])]  # 1:30:1:45
+    elif "-" not in text and len(parts) == 3 and "" in (parts[0], parts[2]):
+        parts = [":".join(parts[:2]), ""] if parts[2] == "" else ["", ":".join(parts[1:])]  # 1:30: or :1:30
+    if len(parts) != 2 or parts == ["", ""]:
+        raise RequestError(f"{text!r} is no region; write START:END in seconds (4:8, 4:, :8) or with a dash (50-1:10)")
+    start, end = (parse_time(part) if part else None for part in parts)
+    return Region(start, end)
+
+
+def build_request(options: ClipOptions) -> GenerationRequest:
+    """Raises RequestError for options that do not go together, and for a recording that cannot be read."""
+    return GenerationRequest(
+        prompt=options.prompt,
+        seconds=options.seconds,
+        seed=options.seed,
+        steps=options.steps,
+        headroom=options.headroom,
+        edit=_edit(options),
+        guidance=options.cfg,
+        negative_prompt=options.negative_prompt,
+        apg=options.apg,
+        limiter=options.limiter,
+    )
+
+
+def _edit(options: ClipOptions) -> Variation | Inpainting | Continuation | None:
+    continues = options.extend is not None or options.prepend is not None
+    varies = options.noise_level is not None or options.schedule is not None
+    wanted = [
+        name
+        for name, given in (
+            ("`noise_level` or `schedule`", varies),
+            ("`inpaint`", bool(options.inpaint)),
+            ("`extend` or `prepend`", continues),
+        )
+        if given
+    ]
+    if len(wanted) > 1:
+        raise RequestError(f"{' and '.join(wanted)} do not go together; do one after the other")
+    if options.init_audio is None:
+        if wanted:
+            raise RequestError(f"{wanted[0]} needs a recording: `init_audio`")
+        if not options.splice:
+            raise RequestError("`splice: false` needs `inpaint`, `extend` or `prepend`")
+        return None
+    if not options.splice and not (options.inpaint or continues):
+        raise RequestError("`splice: false` needs `inpaint`, `extend` or `prepend`")
+
+    source = AudioSource.from_file(options.init_audio)
+    if options.inpaint:
+        return Inpainting(source, tuple(map(parse_region, options.inpaint)), options.splice)
+    if continues:
+        return Continuation(source, options.extend or 0.0, options.prepend or 0.0, options.splice)
+    if options.schedule not in (None, "monotonic", "reference"):
+        raise RequestError(f"unknown schedule {options.schedule!r}; choose monotonic or reference")
+    schedule = cast(Literal["monotonic", "reference"], options.schedule or "monotonic")
+    level = _DEFAULT_NOISE_LEVEL if options.noise_level is None else options.noise_level
+    return Variation(source, level, schedule)
+
+
+def typed_options(data: Mapping[str, Any], kind: type = ClipOptions) -> dict[str, Any]:
+    """Options as JSON has them, each as its type. Raises RequestError for an unknown one or another type."""
+    known, types = options_of(kind), get_type_hints(kind)
+    typed = {}
+    for key, value in data.items():
+        if key not in known:
+            raise RequestError(f"unknown option {key!r}; choose {', '.join(known)}")
+        try:
+            typed[key] = msgspec.convert(value, types[key], dec_hook=lambda kind, text: kind(text))
+        except (msgspec.ValidationError, TypeError) as error:
+            raise RequestError(f"{key} cannot be {value!r}: {error}") from None
+    return typed
+
+
+def line_options(data: Mapping[str, Any], defaults: ClipOptions, folder: Path) -> ClipOptions:
+    """Options of one line of a list, over the command line's; files are relative to the list's folder.
+
+    Raises RequestError as `typed_options` does.
+    """
+    typed = typed_options(data)
+    if typed.get("init_audio") is not None:
+        typed["init_audio"] = folder / typed["init_audio"]
+    return replace(defaults, **typed)
