@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.bundle import Bundle
+from sa3_edge.engines import int8
 from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.manifest import Tensor
 
@@ -32,6 +33,8 @@ def profile(bundle: Bundle, graph: str, sizes: dict[str, int]) -> list[tuple[str
     described = bundle.manifest.graphs[graph]  # type: ignore[index]
     options = ort.SessionOptions()
     options.enable_mem_pattern = False
+    for key, value in int8.settings(described.artifacts["onnx"].precision).items():
+        options.add_session_config_entry(key, value)
     options.enable_profiling = True
     generator = np.random.default_rng(0)
     inputs = {tensor.name: _random(tensor, sizes, generator) for tensor in described.inputs}

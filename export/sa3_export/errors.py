@@ -1,5 +1,6 @@
 """What can go wrong with a checkpoint or an export, in words for the person who started it."""
 
+import json
 from collections.abc import Sequence
 
 from sa3_edge.errors import RequestError, Sa3Error
@@ -7,6 +8,14 @@ from sa3_edge.errors import RequestError, Sa3Error
 
 class CheckpointError(RequestError):
     """The checkpoint is not one that we can compute: missing, misshapen or unsupported parts, named."""
+
+
+class ConfigValueError(CheckpointError):
+    """A known key of a config holds a value that is not computed. `accept` is what accepts it, "KEY=VALUE"."""
+
+    def __init__(self, message: str, key: str, value: object):
+        super().__init__(message)
+        self.accept = f"{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 class ParityError(Sa3Error):

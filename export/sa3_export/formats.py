@@ -6,7 +6,8 @@ from sa3_export.coreml.packaging import PRECISIONS, CoreMLOptions
 from sa3_export.errors import ExportRequestError
 from sa3_export.precision import DEFAULT_PRECISION, PRESETS
 
-COREML_PROOF = "coreml proof"  # in the manifest's made_with: what the packages' figures were measured by
+# In the manifest's made_with: what the figures of packages, and of int8 graphs, were measured by.
+COREML_PROOF, INT8_PROOF = "coreml proof", "int8 products"
 FORMATS = ("onnx", "coreml")
 _PRECISIONS: dict[str, Sequence[str]] = {"onnx": tuple(PRESETS), "coreml": PRECISIONS}
 

@@ -13,6 +13,7 @@ import torch
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
+from sa3_edge.engines import int8
 from sa3_edge.errors import RequestError
 from sa3_edge.files import put_in_place, sha256_of
 from sa3_export.checkpoints.lora import AdapterFile
@@ -21,7 +22,7 @@ from sa3_export.checkpoints.synthetic import SIZES, write_synthetic_checkpoint
 from sa3_export.config.model import ModelConfig
 from sa3_export.coreml.packaging import CoreMLOptions, check_precision
 from sa3_export.errors import ExportRequestError, ParityError
-from sa3_export.formats import COREML_PROOF, check_formats
+from sa3_export.formats import COREML_PROOF, INT8_PROOF, check_formats
 from sa3_export.graphs.graph import GRAPHS, Graph, TensorSpec, tiling
 from sa3_export.onnx.artifact import export_onnx
 from sa3_export.onnx.trace import OPSET
@@ -47,6 +48,7 @@ def export_bundle(
     overwrite: bool = False,
     synthetic: bool = False,
     adapters: Sequence[AdapterFile] = (),
+    accept: Sequence[str] = (),
     formats: Sequence[str] = ("onnx",),
     precision: str = DEFAULT_PRECISION,
     coreml: CoreMLOptions | None = None,
@@ -54,6 +56,7 @@ def export_bundle(
 ) -> m.Manifest:
     """Export the checkpoint directory `checkpoint_path`, with `adapters` merged, to the bundle folder `out`.
 
+    `accept` names values of the config that are not computed and are to be read as the usual ones, "KEY=VALUE".
     `formats` names one or more of FORMATS; all share the manifest. `precision` is that of the ONNX graphs, "fp32",
     "int8" or "balanced", with exceptions: "int8,decoder=fp32"; `coreml` says how Core ML packages are made. Each
     graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done; until
@@ -62,7 +65,7 @@ def export_bundle(
     `precision.py` and `coreml/gate.py`), RequestError for an unknown format or precision, or if `out` is in the way.
     """
     exporters = _exporters(formats, precision, coreml)
-    checkpoint = Checkpoint(checkpoint_path, adapters)
+    checkpoint = Checkpoint(checkpoint_path, adapters, accept)
     guessed_name, revision = identity(checkpoint_path)
     licence = SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE
     with _new_folder(out, overwrite) as folder:
@@ -253,9 +256,16 @@ def _manifest(
         graphs=graphs,
         made_with=({"onnx opset": str(OPSET)} if "onnx" in formats else {})
         | {package: metadata.version(package) for package in packages}
+        | _int8_proof(graphs)
         | (_coreml_proof() if "coreml" in formats else {}),
-        unknown_config_keys=list(checkpoint.config.unknown_keys),
+        unknown_config_keys=list(checkpoint.unknown_keys),
     )
+
+
+def _int8_proof(graphs: Mapping[m.GraphName, m.Graph]) -> dict[str, str]:
+    """What the figures of int8 graphs were measured with."""
+    onnx = (graph.artifacts["onnx"] for graph in graphs.values() if "onnx" in graph.artifacts)
+    return {INT8_PROOF: int8.describe_products()} if any(each.precision == "int8" for each in onnx) else {}
 
 
 def _coreml_proof() -> dict[str, str]:

@@ -55,6 +55,15 @@ PrecisionOption = Annotated[
     ),
 ]
 
+AcceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        metavar="KEY=VALUE",
+        help="Read a value of the config that is not known here as the usual one; may be repeated.",
+    ),
+]
+
 
 def _print_version(value: bool) -> None:
     if value:
@@ -186,6 +195,7 @@ def export(
     name: Annotated[str | None, typer.Option(help="The model's name; the folder's by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     precision: PrecisionOption = None,
+    accept: AcceptOption = None,
     json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle of graphs. Needs the extra: pip install "sa3-edge\\[export]".
@@ -194,7 +204,8 @@ def export(
     """
     from sa3_edge.cli.export import ExportOptions, run
 
-    run(ExportOptions(checkpoint, synthetic, out, engine, precision, lora or [], name, overwrite), json)
+    options = ExportOptions(checkpoint, synthetic, out, engine, precision, lora or [], accept or [], name, overwrite)
+    run(options, json)
 
 
 @app.command()
@@ -206,6 +217,7 @@ def pull(
     engine: FormatsOption = "onnx",
     precision: PrecisionOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Pull again what is installed already.")] = False,
+    accept: AcceptOption = None,
     json: Json = False,
 ) -> None:
     """Download a published model, export it for this machine and install it.
@@ -216,7 +228,7 @@ def pull(
     """
     from sa3_edge.cli.pull import run
 
-    run(model, source, engine, precision, overwrite, json)
+    run(model, source, engine, precision, accept or [], overwrite, json)
 
 
 @app.command("models")

@@ -44,6 +44,15 @@ def _engine_state(name: str) -> str:
         return f"not available: {error}"
 
 
+def _int8_products() -> str:
+    try:
+        from sa3_edge.engines import int8
+
+        return int8.describe_products()
+    except (ImportError, Sa3Error) as error:
+        return f"not known: {error}"
+
+
 def _model_state(path: Path) -> str:
     try:
         model = Bundle.load(path).manifest.model
@@ -74,7 +83,12 @@ def run(json: bool) -> None:
         "sa3-edge": _version("sa3-edge"),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "processor": {"name": processor(), "cores": cores(), "instruction_sets": instruction_sets()},
+        "processor": {
+            "name": processor(),
+            "cores": cores(),
+            "instruction_sets": instruction_sets(),
+            "int8_products": _int8_products(),
+        },
         "packages": packages,
         "engines": {name: _engine_state(name) for name in ENGINES},
         "config_file": str(config_file()),
@@ -89,6 +103,7 @@ def run(json: bool) -> None:
         return
     print(f"sa3-edge {report['sa3-edge']}, Python {report['python']}, {report['system']}")
     print(f"{processor()}, {cores()} cores; {', '.join(instruction_sets()) or 'instruction sets not known'}")
+    print(f"int8 products: {_int8_products()}")
     print("\npackages")
     for package, version in packages.items():
         print(f"  {package:20} {version or '-'}")

@@ -1,5 +1,8 @@
 """`sa3-edge export`."""
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,14 +21,30 @@ class ExportOptions:
     engines: str
     precision: str | None
     lora: list[str]
+    accept: list[str]
     name: str | None
     overwrite: bool
+
+
+@contextmanager
+def accept_explained() -> Iterator[None]:
+    """Within, an error for a value of a config says how to go on in spite of it."""
+    from sa3_export.errors import ConfigValueError
+
+    try:
+        yield
+    except ConfigValueError as error:
+        raise RequestError(
+            f"{error}\nIf it is but another name for the same: --accept {shlex.quote(error.accept)}"
+        ) from error
 
 
 def run(options: ExportOptions, json: bool) -> None:
     """Export, say what was made and how exact it is."""
     if (options.checkpoint is None) == (options.synthetic is None):
         raise RequestError("name a checkpoint's folder, or --synthetic small or tiny")
+    if options.synthetic is not None and options.accept:
+        raise RequestError("--accept needs a checkpoint: what a config of our own says is known")
     if options.synthetic is not None and options.lora:
         raise RequestError("--lora needs a checkpoint: random weights have nothing to adapt")
     try:
@@ -36,13 +55,13 @@ def run(options: ExportOptions, json: bool) -> None:
 
     if options.checkpoint is not None:
         adapters = [AdapterFile.parse(text) for text in options.lora]
-        export = partial(export_bundle, options.checkpoint, adapters=adapters)
+        export = partial(export_bundle, options.checkpoint, adapters=adapters, accept=options.accept)
     else:
         export = partial(export_synthetic, options.synthetic or "")
     formats = [engine.strip() for engine in options.engines.split(",") if engine.strip()]
     precision, coreml = split_precision(options.precision, formats)
     try:
-        with stage_bars({}, quiet=json) as progress:
+        with accept_explained(), stage_bars({}, quiet=json) as progress:
             made = export(
                 options.out,
                 name=options.name,

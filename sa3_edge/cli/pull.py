@@ -5,12 +5,21 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from sa3_edge.cli.display import byte_bar, print_json, stage_bars
+from sa3_edge.cli.export import accept_explained
 from sa3_edge.cli.models import kinds, report
 from sa3_edge.errors import Sa3Error
 from sa3_edge.models.pull import BUNDLE_RATIO, pull
 
 
-def run(name: str, source: Path | None, engines: str, precision: str | None, overwrite: bool, json: bool) -> None:
+def run(
+    name: str,
+    source: Path | None,
+    engines: str,
+    precision: str | None,
+    accept: list[str],
+    overwrite: bool,
+    json: bool,
+) -> None:
     """Download, export and install; say what is there now. `engines` and `precision` are those of the export."""
     try:  # before gigabytes are fetched that could not be used
         import huggingface_hub  # noqa: F401
@@ -29,13 +38,14 @@ def run(name: str, source: Path | None, engines: str, precision: str | None, ove
                 checkpoint,
                 out,
                 name=name,
+                accept=accept,
                 formats=formats,
                 precision=onnx,
                 coreml=coreml,
                 progress=lambda what, done, total: progress("Exporting", done, total),
             )
 
-    with byte_bar(f"Downloading {name}", quiet=json) as on_bytes:
+    with accept_explained(), byte_bar(f"Downloading {name}", quiet=json) as on_bytes:
         pulled = pull(
             name,
             export,

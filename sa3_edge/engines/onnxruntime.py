@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines import EngineOptions, Tensors, chosen_units
+from sa3_edge.engines import EngineOptions, Tensors, chosen_units, int8
 from sa3_edge.engines.cache import cache_entry
 from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.errors import EngineError
@@ -90,7 +90,7 @@ class OnnxRuntimeEngine:
     def load(self, bundle: Bundle, graph: GraphName) -> OnnxRuntimeSession:
         artifact = bundle.artifact(graph, self.artifact)
         path = bundle.resolve(artifact.files[0])
-        options, providers = self._session_options(graph), self._providers(artifact)
+        options, providers = self._session_options(graph, artifact), self._providers(artifact)
         try:
             # Else a provider that fails is printed on standard output, and what it should run is run on the CPU.
             session = ort.InferenceSession(path, options, providers, enable_fallback=False)
@@ -98,12 +98,14 @@ class OnnxRuntimeEngine:
             raise EngineError(f"onnxruntime cannot load {path}: {error}") from error
         return OnnxRuntimeSession(session, graph)
 
-    def _session_options(self, graph: GraphName) -> Any:
+    def _session_options(self, graph: GraphName, artifact: Artifact) -> Any:
         options = ort.SessionOptions()
         if self._options.threads is not None:
             options.intra_op_num_threads = self._options.threads
         if graph in _RUN_ONCE:
             options.add_session_config_entry("session.disable_prepacking", "1")
+        for key, value in int8.settings(artifact.precision).items():
+            options.add_session_config_entry(key, value)
         # Plans for memory hold for one shape; ours change from clip to clip, and the decoder peaks lower without.
         options.enable_mem_pattern = False
         options.log_severity_level = 3  # errors only; they come as exceptions

@@ -19,12 +19,9 @@ from torch import Tensor, nn
 
 from sa3_export.checkpoints.lora import AdapterFile, merge_adapters
 from sa3_export.checkpoints.lora_files import read_adapter
-from sa3_export.config.model import (
-    ModelConfig,
-    TextEncoderConfig,
-    read_model_config,
-    read_text_encoder_config,
-)
+from sa3_export.config.model import ModelConfig, read_model_config
+from sa3_export.config.section import Reading
+from sa3_export.config.t5gemma import TextEncoderConfig, read_text_encoder_config
 from sa3_export.errors import CheckpointError, listed
 from sa3_export.networks.conditioners import Conditioners
 from sa3_export.networks.dit import DiffusionTransformer
@@ -167,18 +164,25 @@ class _Weights:
 class Checkpoint:
     """A checked checkpoint. Networks are loaded one at a time, by the caller's need, adapters merged into them.
 
+    `accept`: values of the configs, "KEY=VALUE", that are not computed and are read as the usual ones.
+    `unknown_keys`: keys of the config that nothing here knows, and the accepted values: none has an effect.
+
     Raises CheckpointError if a file, a config key or a tensor is not what the published layout says, or if an adapter
     does not fit.
     """
 
-    def __init__(self, path: Path, adapters: Sequence[AdapterFile] = ()):
+    def __init__(self, path: Path, adapters: Sequence[AdapterFile] = (), accept: Sequence[str] = ()):
         self.path = path
         if not path.is_dir():
             raise CheckpointError(f"{path} is not a directory with a checkpoint")
-        self.config = read_model_config(path / "model_config.json")
+        reading = Reading(accept)
+        self.config = read_model_config(path / "model_config.json", reading)
         self.text_folder = path / self.config.conditioner.text_encoder_folder
         max_tokens = self.config.conditioner.max_tokens
-        self.text_config = read_text_encoder_config(self.text_folder / "config.json", max_tokens)
+        unknown = tuple(reading.unknown)  # the text encoder's config is full of keys that are not for us
+        self.text_config = read_text_encoder_config(self.text_folder / "config.json", max_tokens, reading)
+        reading.close()
+        self.unknown_keys = (*unknown, *accept)
         if self.text_config.hidden_size != self.config.conditioner.text_dim:
             raise CheckpointError(
                 f"the text encoder is {self.text_config.hidden_size} wide, "

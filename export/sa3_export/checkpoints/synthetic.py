@@ -17,7 +17,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 
 from sa3_export.checkpoints.published import expected_shapes, expected_text_encoder_shapes
-from sa3_export.config.model import read_model_config, read_text_encoder_config
+from sa3_export.config.model import read_model_config
+from sa3_export.config.t5gemma import read_text_encoder_config
 
 _AUDIO_LEVEL = 0.02  # of the last layer: noise well below full scale
 _TEXT_FOLDER = "t5gemma-b-b-ul2"
@@ -33,7 +34,8 @@ class SyntheticSize:
     dit_heads: int
     memory_tokens: int
     ff_mult: float
-    codec_width: int
+    codec_channels: int  # a width is channels * multiple
+    codec_multiple: int
     codec_depth: int
     text_width: int
     text_layers: int
@@ -43,70 +45,106 @@ class SyntheticSize:
 
 
 SIZES = {
-    "small": SyntheticSize(256, 1024, 20, 16, 64, 4.0, 768, 6, 768, 12, 12, 2048, 256_000),
-    "tiny": SyntheticSize(16, 128, 2, 2, 8, 2.0, 64, 2, 64, 2, 2, 96, 512),
+    "small": SyntheticSize(256, 1024, 20, 16, 64, 4.0, 128, 6, 6, 768, 12, 12, 2048, 256_000),
+    "tiny": SyntheticSize(16, 128, 2, 2, 8, 2.0, 64, 1, 2, 64, 2, 2, 96, 512),
 }
 
 
 def model_config(size: SyntheticSize) -> dict[str, Any]:
-    """A `model_config.json` with the published keys."""
+    """A `model_config.json` with the keys of the published ones, of which some say nothing that is computed."""
 
-    def resampler(patch_key: str, conv_mapping: bool, **extra: object) -> dict[str, Any]:
+    def resampler(patch_key: str, **own: object) -> dict[str, Any]:
         return {
-            "type": "same",
+            "type": "taae_v2",
+            "requires_grad": False,
             "config": {
                 patch_key: 512,
-                "channels": size.codec_width,
-                "c_mults": [1],
+                "channels": size.codec_channels,
+                "c_mults": [size.codec_multiple],
                 "strides": [16],
                 "latent_dim": size.latent_channels,
                 "transformer_depths": [size.codec_depth],
+                "checkpointing": False,
                 "differential": True,
                 "dyt": True,
                 "dim_heads": 64,
                 "variable_stride": True,
                 "chunk_size": 32,
                 "chunk_midpoint_shift": True,
-                "conv_mapping": conv_mapping,
-                **extra,
+                "mapping_style": "none",
+                "use_flash": True,
+                **own,
             },
         }
 
+    autoencoder = {
+        "encoder": resampler("in_channels", conv_mapping=False, mask_noise=0.0),
+        "decoder": resampler(
+            "out_channels", conv_mapping=True, mask_noise=0.01, sinusoidal_blocks=[0], freeze_backbone=False
+        ),
+        "bottleneck": {
+            "type": "softnorm",
+            "requires_grad": False,
+            "config": {
+                "dim": size.latent_channels,
+                "noise_augment_dim": 0,
+                "noise_regularize": True,
+                "auto_scale": True,
+                "freeze": True,
+            },
+        },
+        "pretransform": {
+            "type": "patched",
+            "enable_grad": False,
+            "config": {"patch_size": 256, "channels": 2},
+        },
+        "latent_dim": size.latent_channels,
+        "downsampling_ratio": 4096,
+        "io_channels": 2,
+    }
+    prompt = {
+        "max_length": 256,
+        "padding_mode": "learned",
+        "repo_id": "stabilityai/stable-audio-3-small-music",
+        "subfolder": _TEXT_FOLDER,
+    }
+    seconds = {"min_val": 0, "max_val": 384, "fourier_features_type": "expo"}
+    transformer = {
+        "io_channels": size.latent_channels,
+        "embed_dim": size.dit_width,
+        "depth": size.dit_depth,
+        "num_heads": size.dit_heads,
+        "cond_token_dim": size.text_width,
+        "global_cond_dim": size.text_width,
+        "local_add_cond_dim": size.latent_channels + 1,
+        "global_cond_type": "adaLN",
+        "timestep_features_type": "expo",
+        "timestep_features_logsnr": False,
+        "attn_kwargs": {"qk_norm": "rms", "differential": False},
+        "norm_type": "rms_norm",
+        "norm_kwargs": {"force_fp32": True},
+        "ff_kwargs": {"mult": size.ff_mult},
+        "num_memory_tokens": size.memory_tokens,
+    }
     return {
         "model_type": "diffusion_cond_inpaint",
-        "sample_size": 5_324_800,
+        "sample_size": 5_292_032,
         "sample_rate": 44_100,
         "audio_channels": 2,
         "model": {
             "io_channels": size.latent_channels,
             "pretransform": {
                 "type": "autoencoder",
-                "config": {
-                    "encoder": resampler("in_channels", conv_mapping=False),
-                    "decoder": resampler("out_channels", conv_mapping=True, sinusoidal_blocks=[0]),
-                    "bottleneck": {
-                        "type": "softnorm",
-                        "config": {"dim": size.latent_channels, "auto_scale": True},
-                    },
-                    "pretransform": {"type": "patched", "config": {"patch_size": 256, "channels": 2}},
-                    "latent_dim": size.latent_channels,
-                    "downsampling_ratio": 4096,
-                    "io_channels": 2,
-                },
+                "iterate_batch": False,
+                "chunked": True,
+                "enable_grad": False,
+                "config": autoencoder,
             },
             "conditioning": {
                 "cond_dim": size.text_width,
                 "configs": [
-                    {
-                        "id": "prompt",
-                        "type": "t5gemma",
-                        "config": {"max_length": 256, "padding_mode": "learned", "subfolder": _TEXT_FOLDER},
-                    },
-                    {
-                        "id": "seconds_total",
-                        "type": "number",
-                        "config": {"min_val": 0, "max_val": 384, "fourier_features_type": "expo"},
-                    },
+                    {"id": "prompt", "type": "t5gemma", "config": prompt},
+                    {"id": "seconds_total", "type": "number", "config": seconds},
                 ],
             },
             "diffusion": {
@@ -115,22 +153,10 @@ def model_config(size: SyntheticSize) -> dict[str, Any]:
                 "cross_attention_cond_ids": ["prompt", "seconds_total"],
                 "global_cond_ids": ["seconds_total"],
                 "local_add_cond_ids": ["inpaint_mask", "inpaint_masked_input"],
+                "distribution_shift_options": {"min_length": 256, "max_length": 4096, "type": "full"},
                 "mask_padding_attention": True,
-                "config": {
-                    "io_channels": size.latent_channels,
-                    "embed_dim": size.dit_width,
-                    "depth": size.dit_depth,
-                    "num_heads": size.dit_heads,
-                    "cond_token_dim": size.text_width,
-                    "global_cond_dim": size.text_width,
-                    "local_add_cond_dim": size.latent_channels + 1,
-                    "global_cond_type": "adaLN",
-                    "timestep_features_type": "expo",
-                    "attn_kwargs": {"qk_norm": "rms"},
-                    "norm_type": "rms_norm",
-                    "ff_kwargs": {"mult": size.ff_mult},
-                    "num_memory_tokens": size.memory_tokens,
-                },
+                "use_effective_length_for_schedule": True,
+                "config": transformer,
             },
         },
     }
@@ -140,6 +166,7 @@ def text_encoder_config(size: SyntheticSize) -> dict[str, Any]:
     """The encoder half of a T5Gemma `config.json`."""
     head_dim = size.text_width // size.text_heads
     encoder = {
+        "model_type": "t5_gemma_module",
         "vocab_size": size.vocabulary,
         "hidden_size": size.text_width,
         "num_hidden_layers": size.text_layers,
@@ -149,9 +176,17 @@ def text_encoder_config(size: SyntheticSize) -> dict[str, Any]:
         "query_pre_attn_scalar": head_dim,
         "intermediate_size": size.text_ff,
         "hidden_activation": "gelu_pytorch_tanh",
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+        "layer_types": [("sliding_attention", "full_attention")[layer % 2] for layer in range(size.text_layers)],
+        "max_position_embeddings": 8192,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
         "sliding_window": 4096,
     }
-    return {"model_type": "t5gemma", "encoder": encoder}
+    return {"model_type": "t5gemma", "is_encoder_decoder": True, "encoder": encoder}
 
 
 def tokenizer() -> Tokenizer:

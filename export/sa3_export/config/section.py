@@ -2,28 +2,72 @@
 
 - an absent key means the default that the reader gives (the reference constructor's);
 - a key that the reader does not know is reported by its dotted name;
-- a known key whose value is not computed is refused by name.
+- a known key whose value is not computed is refused by name, unless the person who exports accepts it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from sa3_export.errors import CheckpointError
+from sa3_export.errors import CheckpointError, ConfigValueError
 
 _MISSING = object()
 
 
+def read_json(path: Path) -> object:
+    """A config's contents. Raises CheckpointError."""
+    try:
+        read: object = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
+    return read
+
+
+def agree(sizes: Mapping[str, int]) -> None:
+    """Raise CheckpointError for sizes that should be one, naming them all."""
+    if len(set(sizes.values())) > 1:
+        raise CheckpointError("these must be equal: " + ", ".join(f"{k} = {v}" for k, v in sizes.items()))
+
+
+class Reading:
+    """What is known of a checkpoint's configs as they are read.
+
+    unknown: dotted names of keys that nobody asked for
+    accept: "KEY=VALUE" of values that are not computed and yet to be read, as if they were the usual ones
+    """
+
+    def __init__(self, accept: Iterable[str] = ()):
+        self.unknown: list[str] = []
+        self.accept = tuple(accept)
+        self._met: set[str] = set()
+
+    def accepts(self, key: str, value: object) -> bool:
+        """Whether this value of a key was accepted; text needs no quotes."""
+        spellings = {f"{key}={json.dumps(value)}"} | ({f"{key}={value}"} if isinstance(value, str) else set())
+        met = spellings.intersection(self.accept)
+        self._met |= met
+        return bool(met)
+
+    def close(self) -> None:
+        """Raise CheckpointError for an accepted value that no config holds, or that needed no accepting."""
+        for entry in self.accept:
+            if entry not in self._met:
+                raise CheckpointError(f"{entry} was accepted, but nothing in the configs is refused for it")
+
+
 class Section:
-    """A JSON object at the dotted `path` of its file; keys that nobody asked for are added to `unknown`.
+    """A JSON object at the dotted `path` of its file.
 
     Raises CheckpointError, naming the key, for whatever is missing, of another type or not computed.
     """
 
-    def __init__(self, data: object, path: str, unknown: list[str]):
+    def __init__(self, data: object, path: str, reading: Reading):
         if not isinstance(data, Mapping):
             raise CheckpointError(f"{path or 'config'} must be a JSON object, got {type(data).__name__}")
-        self._data, self._path, self.unknown = data, path, unknown
+        self._data, self._path, self.reading = data, path, reading
         self._known: set[str] = set()
 
     def _name(self, key: str) -> str:
@@ -49,22 +93,29 @@ class Section:
         return value
 
     def stage(self, key: str, default: Any = _MISSING) -> int:
-        """The one entry of a per-stage list: SAME-S resamples in a single stage."""
+        """The one entry of a per-stage list: SAME resamples in a single stage."""
         values = self.value(key, list, default)
         if len(values) != 1 or not isinstance(values[0], int) or isinstance(values[0], bool):
             raise CheckpointError(f"{self._name(key)} must hold one integer (one stage), got {values!r}")
         return int(values[0])
 
     def only(self, key: str, *computed: Any, default: Any = _MISSING) -> Any:
-        """Refuse a value that we do not compute."""
+        """The value of `key`, one of those that are computed; for an accepted other one the first of them.
+
+        Raises ConfigValueError for any other.
+        """
         self._known.add(key)
         value = self._data.get(key, default)
         if value is _MISSING:
             raise CheckpointError(f"{self._name(key)} is missing")
         if not any(value == accepted and type(value) is type(accepted) for accepted in computed):
+            if self.reading.accepts(self._name(key), value):
+                return computed[0]
             said = "is absent, which means" if key not in self._data else "is"
             choices = " or ".join(json.dumps(accepted) for accepted in computed)
-            raise CheckpointError(f"{self._name(key)} {said} {json.dumps(value)}; only {choices} is computed")
+            raise ConfigValueError(
+                f"{self._name(key)} {said} {json.dumps(value)}; only {choices} is computed", self._name(key), value
+            )
         return value
 
     def ignore(self, *keys: str) -> None:
@@ -79,7 +130,8 @@ class Section:
             value = default
         if value is _MISSING:
             raise CheckpointError(f"{self._name(key)} is missing")
-        return Section(value, self._name(key), self.unknown)
+        return Section(value, self._name(key), self.reading)
 
     def close(self) -> None:
-        self.unknown.extend(self._name(key) for key in self._data if key not in self._known)
+        """Report the keys that nobody asked for."""
+        self.reading.unknown.extend(self._name(key) for key in self._data if key not in self._known)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines.coreml.engine import Runtime, package_folder, packaged_graphs
-from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.errors import RequestError
 from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint
@@ -19,8 +18,7 @@ from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import prove
 from sa3_export.graphs.graph import GRAPHS, Axes, Graph, TensorSpec
 from sa3_export.make_bundle import describe_adapter, identity
-
-ort = load_onnxruntime()
+from sa3_export.onnx.artifact import open_session
 
 _TORCH_TYPES = {"float32": torch.float32, "int64": torch.int64}
 
@@ -42,7 +40,8 @@ def verify_bundle(
     graphs = packaged_graphs(bundle)
     opened = None
     if checkpoint is not None:
-        opened = Checkpoint(checkpoint, adapters)
+        accepted = [entry for entry in bundle.manifest.unknown_config_keys if "=" in entry]
+        opened = Checkpoint(checkpoint, adapters, accepted)
         _check_source(bundle.manifest.model, checkpoint, adapters)
     elif adapters:
         raise RequestError("--lora says what a checkpoint was merged with; name it, --checkpoint")
@@ -87,9 +86,9 @@ def _check_source(model: m.Model, checkpoint: Path, adapters: Sequence[AdapterFi
 class _OnnxModule(nn.Module):
     """An ONNX graph as a module: tensors by name in, tensors in order out."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, precision: str):
         super().__init__()
-        self.session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        self.session = open_session(path, precision)
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         outputs = self.session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
@@ -103,7 +102,7 @@ def _onnx_reference(bundle: Bundle, name: m.GraphName) -> Graph:
     return Graph(
         name=name,
         description=described.description,
-        module=_OnnxModule(bundle.resolve(onnx.files[0])),
+        module=_OnnxModule(bundle.resolve(onnx.files[0]), onnx.precision),
         inputs=tuple(_spec(tensor) for tensor in described.inputs),
         outputs=tuple(_spec(tensor) for tensor in described.outputs),
         leading_axis=next(axis for axis in described.inputs[0].shape if isinstance(axis, str)),

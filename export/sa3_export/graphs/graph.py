@@ -279,7 +279,7 @@ def tiling(config: ModelConfig) -> Tiling:
     def tiles(window: int, overlap: int) -> Tiles:
         return Tiles(frames=max(_TILE_FRAMES // window, 1) * window, overlap=overlap, multiple=window)
 
-    decoder, encoder = (part.frames_per_window for part in (config.autoencoder.decoder, config.autoencoder.encoder))
+    decoder, encoder = (part.multiple for part in (config.autoencoder.decoder, config.autoencoder.encoder))
     return Tiling(decoder=tiles(decoder, decoder), encoder=tiles(encoder, 2 * encoder))
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sa3_export.config.model import ConditionerConfig
+from sa3_export.config.conditioning import ConditionerConfig
 from sa3_export.networks.layers import ExpoFourierFeatures
 
 # A key with this logit is out of the softmax in fp16 and fp32 alike, and stays finite.

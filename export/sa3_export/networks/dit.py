@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sa3_export.config.model import DiTConfig
+from sa3_export.config.dit import DiTConfig
 from sa3_export.networks import kernels as ops
 from sa3_export.networks.layers import (
     ExpoFourierFeatures,

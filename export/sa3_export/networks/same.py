@@ -10,9 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sa3_export.config.model import AutoencoderConfig, ResamplerConfig
+from sa3_export.config.same import AutoencoderConfig, ResamplerConfig
 from sa3_export.networks import kernels as ops
 from sa3_export.networks.layers import DynamicTanh, FeedForward, HiddenScale, RotaryEmbedding, projections
+
+
+def _window_tokens(config: ResamplerConfig) -> int:
+    assert config.frames_per_window is not None
+    return config.frames_per_window * config.frame_tokens
 
 
 class _DifferentialAttention(nn.Module):
@@ -60,7 +65,7 @@ class _Block(nn.Module):
         self.self_attn = _DifferentialAttention(config.width, config.head_dim)
         self.ff_norm = DynamicTanh(config.width)
         self.ff = FeedForward(config.width, config.ff_dim)
-        self.rope = RotaryEmbedding(config.rotated_dim, config.window_tokens)
+        self.rope = RotaryEmbedding(config.rotated_dim, _window_tokens(config))
 
     def forward(self, x: Tensor) -> Tensor:  # (windows, tokens, W)
         x = x + self.self_attn(self.pre_norm(x), *self.rope(x.shape[1]))
@@ -85,7 +90,7 @@ class _Resampler(nn.Module):
     def attend(self, frames: Tensor) -> Tensor:
         """Run the blocks over frames (n, 1 + stride, W), n even."""
         width, tokens = self.config.width, 1 + self.config.stride
-        window = self.config.window_tokens
+        window = _window_tokens(self.config)
         on_grid = self.config.depth // 2
         x = frames.reshape(-1, window, width)
         for block in self.transformers[:on_grid]:

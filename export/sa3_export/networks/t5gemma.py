@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sa3_export.config.model import TextEncoderConfig
+from sa3_export.config.t5gemma import TextEncoderConfig
 from sa3_export.networks import kernels as ops
 from sa3_export.networks.layers import HiddenScale, RotaryEmbedding, split_heads
 

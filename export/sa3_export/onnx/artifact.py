@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
+from sa3_edge.engines import int8
 from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_export.errors import ParityError
 from sa3_export.graphs.graph import Graph
@@ -12,7 +14,7 @@ from sa3_export.onnx.quantize import block_linears, quantize
 from sa3_export.onnx.smoothing import hidden_tensors, smooth
 from sa3_export.onnx.trace import save_onnx, trace_onnx
 from sa3_export.parity import Arrays, measure_parity
-from sa3_export.precision import Bar, Choice, bar_of, settle
+from sa3_export.precision import Choice, Precision, bar_of, settle
 
 ort = load_onnxruntime()
 
@@ -36,13 +38,13 @@ def export_onnx(
     model = trace_onnx(graph)
     linears = block_linears(model)
     save_onnx(model, path, facts)
-    parity = _check(graph, path, bar_of(graph.name, "fp32"))
+    parity = _check(graph, path, "fp32")
     if precision == "int8":
         # Only a graph that is right in fp32 is quantized: the error of int8 would hide a fault.
         quantize(model, linears)
         save_onnx(model, path, facts)
         try:
-            parity = _check(graph, path, bar_of(graph.name, "int8"))
+            parity = _check(graph, path, "int8")
         except ParityError as error:
             if choice == "int8":
                 raise ParityError(f"{error}; except it, as in --precision int8,{graph.name}=fp32") from error
@@ -52,11 +54,19 @@ def export_onnx(
     return m.Artifact(files=files, precision=precision, parity=parity)
 
 
-def _check(graph: Graph, path: Path, bar: Bar) -> list[m.Parity]:
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+def open_session(path: Path, precision: str) -> Any:
+    """An ONNX Runtime session on the CPU that computes what the graph says, on any processor."""
+    options = ort.SessionOptions()
+    for key, value in int8.settings(precision).items():
+        options.add_session_config_entry(key, value)
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _check(graph: Graph, path: Path, precision: Precision) -> list[m.Parity]:
+    session = open_session(path, precision)
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: Arrays) -> Arrays:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
-    return measure_parity(graph, run, bar)
+    return measure_parity(graph, run, bar_of(graph.name, precision))

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.networks.conditioners import Conditioners
 from sa3_export.networks.dit import DiffusionTransformer
-from sa3_export.networks.same import Autoencoder
-from sa3_export.networks.t5gemma import TextEncoder
-from tests.conftest import Golden, relative_error
-
-TOLERANCE = 1e-4
+from tests.conftest import DATA, Golden, relative_error
+from tests.goldens import Networks, network_error, network_goldens, tolerance_of
 
 
 @pytest.fixture(scope="module")
@@ -33,30 +31,17 @@ def conditioners(checkpoint: Checkpoint) -> Conditioners:
 
 
 @pytest.fixture(scope="module")
-def autoencoder(checkpoint: Checkpoint) -> Autoencoder:
-    return checkpoint.autoencoder()
-
-
-@pytest.fixture(scope="module")
-def text_encoder(checkpoint: Checkpoint) -> TextEncoder:
-    return checkpoint.text_encoder()
+def networks(checkpoint: Checkpoint) -> Networks:
+    return Networks.of(checkpoint)
 
 
 def tensor(golden: Golden, name: str) -> torch.Tensor:
     return torch.from_numpy(golden[name]).float()
 
 
-@pytest.mark.parametrize("seconds", ["0.5", "5.0", "30.25", "90.0", "120.0", "500.0"])
-def test_duration_embedding(conditioners: Conditioners, golden: Golden, seconds: str) -> None:
-    embed = conditioners.seconds_total(torch.tensor([float(seconds)]))
-    assert relative_error(embed.numpy(), golden[f"seconds.{seconds}"]) < TOLERANCE
-
-
-@pytest.mark.parametrize("index", [0, 2, 3, 4])
-def test_text_encoder(text_encoder: TextEncoder, golden: Golden, index: int) -> None:
-    ids = torch.from_numpy(golden[f"prompt.{index}.ids"]).long()[None]
-    expected = golden[f"prompt.{index}.embeds"][:, : ids.shape[1]]
-    assert relative_error(text_encoder(ids).numpy(), expected) < TOLERANCE
+@pytest.mark.parametrize("name", network_goldens(load_file(DATA / "tiny" / "golden.safetensors")))
+def test_each_network_computes_its_golden(networks: Networks, golden: Golden, name: str) -> None:
+    assert network_error(networks, golden, name) < tolerance_of(name)
 
 
 @pytest.mark.parametrize("index", [0, 1, 4])
@@ -66,19 +51,6 @@ def test_positions_past_the_prompt_are_the_learned_padding(
     tokens = len(golden[f"prompt.{index}.ids"])
     padding = conditioners.prompt.padding_embedding.expand(256 - tokens, -1)
     assert torch.equal(padding, tensor(golden, f"prompt.{index}.embeds")[0, tokens:])
-
-
-@pytest.mark.parametrize("frames", [2, 7, 20])
-def test_velocity(dit: DiffusionTransformer, golden: Golden, frames: int) -> None:
-    x, cross, global_cond, local = (
-        tensor(golden, f"dit.L{frames}.{part}") for part in ("x", "cross", "global", "local")
-    )
-    t, bias = torch.tensor([0.63]), torch.zeros(257)
-    inpainting = dit.denoise(x, t, dit.condition(cross, global_cond, local), bias)
-    assert relative_error(inpainting.numpy(), golden[f"dit.L{frames}.local.velocity"]) < TOLERANCE
-    # Text to audio: one zero frame stands for all.
-    text_to_audio = dit.denoise(x, t, dit.condition(cross, global_cond, torch.zeros(1, 17, 1)), bias)
-    assert relative_error(text_to_audio.numpy(), golden[f"dit.L{frames}.t2a.velocity"]) < TOLERANCE
 
 
 @pytest.mark.parametrize("padding_scale", [0.0, 1.0])
@@ -100,14 +72,6 @@ def test_one_key_for_all_pads_is_exact(
     short, bias = conditioners.prompt(text, torch.ones(1, tokens), scale)
     assert short.shape[1] == tokens + 1
     torch.testing.assert_close(velocity(short, bias), expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("frames", [2, 8, 20])
-def test_autoencoder(autoencoder: Autoencoder, golden: Golden, frames: int) -> None:
-    audio = autoencoder.decode(tensor(golden, f"decoder.L{frames}.latents"))
-    assert relative_error(audio.numpy(), golden[f"decoder.L{frames}.audio"]) < TOLERANCE
-    latents = autoencoder.encode(tensor(golden, f"encoder.L{frames}.audio"))
-    assert relative_error(latents.numpy(), golden[f"encoder.L{frames}.latents"]) < TOLERANCE
 
 
 def test_folding_the_norms_changes_nothing_and_leaves_the_original_alone(checkpoint: Checkpoint) -> None:

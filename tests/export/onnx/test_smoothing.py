@@ -5,21 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.manifest import GraphName
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.errors import ParityError
 from sa3_export.graphs.graph import GRAPHS, Graph
 from sa3_export.make_bundle import describe
 from sa3_export.networks.layers import HiddenScale
-from sa3_export.onnx.artifact import export_onnx
+from sa3_export.onnx.artifact import export_onnx, open_session
 from sa3_export.onnx.quantize import block_linears, quantize
 from sa3_export.onnx.smoothing import hidden_tensors, smooth
 from sa3_export.onnx.trace import save_onnx, trace_onnx
 from sa3_export.parity import measure_parity
 from sa3_export.precision import Bar
-
-ort = load_onnxruntime()
 
 
 def _graph(checkpoint: Path, name: GraphName) -> Graph:
@@ -39,7 +36,7 @@ def _int8_snr_db(graph: Graph, path: Path) -> float:
     model = trace_onnx(graph)
     quantize(model, block_linears(model))
     save_onnx(model, path, {})
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = open_session(path, "int8")
     (output,) = (spec.name for spec in graph.outputs)
     measured = measure_parity(
         graph, lambda inputs: {output: session.run(None, dict(inputs))[0]}, Bar(0.0), (graph.lengths[-1],)
