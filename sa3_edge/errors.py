@@ -1,10 +1,42 @@
-"""Errors that carry a message for the person at the keyboard; the command line turns them into exit codes."""
+"""What can go wrong, and what helps: a message for people, and a remedy that each front end words in its own way."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Action = Literal[
+    "install extra",  # of: optional parts of this package
+    "install package",  # of: a requirement, as pip takes it
+    "replace package",  # of: the distribution that is there, and the requirement to install instead
+    "reinstall wheel",  # of: a package that was built without its native part
+    "pull model",  # of: a published model, then those that are installed
+    "choose model",  # of: installed models
+    "choose engine",  # of: an engine
+    "export format",  # of: a format
+    "use local checkpoint",  # instead of a download
+    "free disk space",  # of: how much
+    "name another folder or overwrite",
+    "name the checkpoint",
+    "name these adapters",  # of: files with their strengths, as in "tape.safetensors:0.6"
+    "except graph",  # of: a graph to leave in fp32
+]
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What would help, in no front end's words. `of` is what it is about."""
+
+    action: Action
+    of: tuple[str, ...] = ()
 
 
 class Sa3Error(Exception):
     """Something that was tried did not work. Exit code 1."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *, remedy: Remedy | None = None):
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class RequestError(Sa3Error, ValueError):

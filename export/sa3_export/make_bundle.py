@@ -14,7 +14,7 @@ import torch
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
 from sa3_edge.engines import int8
-from sa3_edge.errors import RequestError
+from sa3_edge.errors import Remedy, RequestError
 from sa3_edge.files import put_in_place, sha256_of
 from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint
@@ -152,8 +152,10 @@ def identity(path: Path) -> tuple[str, str]:
 
 def _check_free(out: Path, overwrite: bool) -> None:
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (overwrite and (out / m.FILE_NAME).is_file())):
-        hint = "" if overwrite else "; name another folder, or replace a bundle with --overwrite"
-        raise RequestError(f"{out} exists and is not {'a bundle' if overwrite else 'empty'}{hint}")
+        raise RequestError(
+            f"{out} exists and is not {'a bundle' if overwrite else 'empty'}",
+            remedy=None if overwrite else Remedy("name another folder or overwrite"),
+        )
 
 
 @contextmanager
@@ -187,7 +189,8 @@ def _exporters(formats: Sequence[str], precision: str, coreml: CoreMLOptions | N
                     from sa3_export.coreml.artifact import export_coreml
                 except ModuleNotFoundError as error:
                     raise ExportRequestError(
-                        f'Core ML needs {error.name}, which is not installed: pip install "sa3-edge[export,coreml]"'
+                        f"Core ML needs {error.name}, which is not installed",
+                        remedy=Remedy("install extra", ("export", "coreml")),
                     ) from error
                 options = coreml or CoreMLOptions()
                 check_precision(options.precision)

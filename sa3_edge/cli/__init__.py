@@ -55,7 +55,7 @@ def _check_text(arguments: list[str]) -> None:
 def _explain(error: BaseException) -> tuple[str, int]:
     """The line on stderr, and the exit code."""
     if isinstance(error, Sa3Error):
-        from sa3_edge.cli.options import spelled
+        from sa3_edge.cli.remedies import worded
 
-        return f"error: {spelled(str(error))}", error.exit_code
+        return f"error: {worded(error)}", error.exit_code
     return f"error: {type(error).__name__}: {error} (a fault of sa3-edge; --debug shows where)", 1

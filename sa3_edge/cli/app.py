@@ -198,7 +198,7 @@ def export(
     accept: AcceptOption = None,
     json: Json = False,
 ) -> None:
-    """Turn a checkpoint into a bundle of graphs. Needs the extra: pip install "sa3-edge\\[export]".
+    """Turn a checkpoint into a bundle of graphs. Needs the extra "export".
 
     Example: sa3-edge export stable-audio-3-small-music --out small-music
     """
@@ -222,7 +222,7 @@ def pull(
 ) -> None:
     """Download a published model, export it for this machine and install it.
 
-    A cut download goes on at the next pull. Needs the extra: pip install "sa3-edge\\[export]".
+    A cut download goes on at the next pull. Needs the extra "export".
 
     Example: sa3-edge pull small-music
     """

@@ -1,6 +1,9 @@
 """`sa3-edge doctor`."""
 
 import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,8 @@ from rich.filesize import decimal
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.cli.defaults import config_file, defaults
-from sa3_edge.cli.display import print_json
+from sa3_edge.cli.display import print_json, print_line
+from sa3_edge.cli.remedies import install_command, worded
 from sa3_edge.clips.files import with_usual
 from sa3_edge.clips.options import FileOptions
 from sa3_edge.engines import ENGINES, EngineOptions, create_engine
@@ -30,6 +34,23 @@ _PACKAGES = (
 )
 
 
+@dataclass(frozen=True)
+class _Extra:
+    """An optional part: what for, what it brings, and on which systems that can be used."""
+
+    purpose: str
+    packages: tuple[str, ...]
+    systems: tuple[str, ...] = ("linux", "darwin", "win32")
+
+
+_EXTRAS = {
+    "export": _Extra("pull and export", ("filelock", "huggingface_hub", "onnx", "onnxscript", "safetensors", "torch")),
+    "openvino": _Extra("--engine openvino", ("openvino",)),
+    "coreml": _Extra("--engine coreml", ("coremltools",), systems=("darwin",)),
+    "play": _Extra("--play", ("sounddevice",)),
+}
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -41,7 +62,7 @@ def _engine_state(name: str) -> str:
     try:
         return create_engine(name, EngineOptions()).describe()
     except Sa3Error as error:
-        return f"not available: {error}"
+        return f"not available: {worded(error)}".replace("\n", "; ")
 
 
 def _int8_products() -> str:
@@ -75,11 +96,21 @@ def _defaults() -> tuple[dict[str, Any], str | None]:
     return values, None
 
 
-def run(json: bool) -> None:
-    """Collect and print; nothing here fails because something is missing, it says so."""
-    packages = {package: _version(package) for package in _PACKAGES}
+def _missing() -> list[dict[str, str]]:
+    """Optional parts that this system could have but lacks: what for, which packages, how to get them."""
+    missing = []
+    for extra, part in _EXTRAS.items():
+        absent = [package for package in part.packages if _version(package) is None]
+        if absent and sys.platform in part.systems:
+            what = {"extra": extra, "for": part.purpose, "packages": ", ".join(absent)}
+            missing.append({**what, "command": install_command(extra)})
+    return missing
+
+
+def collect() -> dict[str, Any]:
+    """All that `doctor` says; nothing here fails because something is missing."""
     values, problem = _defaults()
-    report = {
+    return {
         "sa3-edge": _version("sa3-edge"),
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -89,7 +120,8 @@ def run(json: bool) -> None:
             "instruction_sets": instruction_sets(),
             "int8_products": _int8_products(),
         },
-        "packages": packages,
+        "packages": {package: _version(package) for package in _PACKAGES},
+        "missing": _missing(),
         "engines": {name: _engine_state(name) for name in ENGINES},
         "config_file": str(config_file()),
         "defaults": values,
@@ -98,26 +130,43 @@ def run(json: bool) -> None:
         "models_folder": str(models_folder()),
         "models": {name: _model_state(path) for name, path in installed_models().items()},
     }
+
+
+def run(json: bool) -> None:
+    """Collect once, print that."""
+    report = collect()
     if json:
         print_json(report)
-        return
-    print(f"sa3-edge {report['sa3-edge']}, Python {report['python']}, {report['system']}")
-    print(f"{processor()}, {cores()} cores; {', '.join(instruction_sets()) or 'instruction sets not known'}")
-    print(f"int8 products: {_int8_products()}")
-    print("\npackages")
+    else:
+        for line in _lines(report):
+            print_line(line)
+
+
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    machine, packages = report["processor"], report["packages"]
+    yield f"sa3-edge {report['sa3-edge']}, Python {report['python']}, {report['system']}"
+    features = ", ".join(machine["instruction_sets"]) or "instruction sets not known"
+    yield f"{machine['name']}, {machine['cores']} cores; {features}"
+    yield f"int8 products: {machine['int8_products']}"
+    yield "\npackages"
     for package, version in packages.items():
-        print(f"  {package:20} {version or '-'}")
+        yield f"  {package:20} {version or '-'}"
     if packages["onnxruntime"] and packages["onnxruntime-silicon"]:
-        print("  onnxruntime and onnxruntime-silicon overwrite each other: keep one of them")
-    print("\nengines")
-    for name in ENGINES:
-        print(f"  {name:20} {_engine_state(name)}")
-    print(f"\ndefaults from {config_file()} and SA3_EDGE_* variables")
-    if problem is not None:
-        print(f"  broken: {problem}")
-    for name, value in values.items():
-        print(f"  {name:20} {value}")
-    print(f"\n{decimal(_bytes_in(cache_folder()))} of compiled graphs in {cache_folder()}, safe to delete")
-    print(f"\nmodels in {models_folder()}")
-    for name, path in installed_models().items():
-        print(f"  {name:20} {_model_state(path)}")
+        yield "  onnxruntime and onnxruntime-silicon overwrite each other: keep one of them"
+    if report["missing"]:
+        yield "\nnot installed"
+    for part in report["missing"]:
+        yield f"  {part['for']:20} {part['command']}"
+    yield "\nengines"
+    for name, state in report["engines"].items():
+        yield f"  {name:20} {state}"
+    yield f"\ndefaults from {report['config_file']} and SA3_EDGE_* variables"
+    if report["defaults_problem"] is not None:
+        yield f"  broken: {report['defaults_problem']}"
+    for name, value in report["defaults"].items():
+        yield f"  {name:20} {value}"
+    cache = report["cache"]
+    yield f"\n{decimal(cache['bytes'])} of compiled graphs in {cache['folder']}, safe to delete"
+    yield f"\nmodels in {report['models_folder']}"
+    for name, state in report["models"].items():
+        yield f"  {name:20} {state}"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from sa3_edge.cli.display import print_json, stage_bars
-from sa3_edge.errors import RequestError, Sa3Error
+from sa3_edge.errors import Remedy, RequestError, Sa3Error
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ def run(options: ExportOptions, json: bool) -> None:
         from sa3_export import AdapterFile, export_bundle, export_synthetic
         from sa3_export.formats import COREML_PROOF, split_precision
     except ModuleNotFoundError as error:
-        raise Sa3Error(f'export needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
+        raise Sa3Error(
+            f"export needs {error.name}, which is not installed", remedy=Remedy("install extra", ("export",))
+        ) from error
 
     if options.checkpoint is not None:
         adapters = [AdapterFile.parse(text) for text in options.lora]

@@ -1,11 +1,9 @@
 """`sa3-edge inspect`."""
 
-import json as jsonlib
-import sys
-
 import msgspec
 
 from sa3_edge.bundle import Bundle
+from sa3_edge.cli.display import print_json
 from sa3_edge.manifest import Tensor
 from sa3_edge.models.catalog import resolve_model
 
@@ -19,8 +17,7 @@ def run(name_or_path: str, json: bool) -> None:
     bundle = Bundle.load(resolve_model(name_or_path), trust_cache=False)
     manifest = bundle.manifest
     if json:
-        result = {"path": str(bundle.path), "id": bundle.id, "manifest": msgspec.to_builtins(manifest)}
-        sys.stdout.write(jsonlib.dumps(result, ensure_ascii=False, indent=1) + "\n")
+        print_json({"path": str(bundle.path), "id": bundle.id, "manifest": msgspec.to_builtins(manifest)})
         return
     model, audio, sampler = manifest.model, manifest.audio, manifest.sampler
     print(f"{model.name}  ({bundle.path})")

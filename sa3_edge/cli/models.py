@@ -6,6 +6,7 @@ import typer
 from rich.filesize import decimal
 
 from sa3_edge.cli.display import print_json
+from sa3_edge.cli.remedies import this_command
 from sa3_edge.errors import RequestError
 from sa3_edge.models import installed
 from sa3_edge.models.catalog import DEMO, PUBLISHED, models_folder
@@ -46,15 +47,15 @@ def show(json: bool) -> None:
     for model in models:
         print(f"{model.name:18} {_facts(model)}")
     for name, size in unfinished.items():
-        print(f"{name:18} {decimal(size)} downloaded, not installed; sa3-edge pull {name} goes on")
+        print(f"{name:18} {decimal(size)} downloaded, not installed; {this_command()} pull {name} goes on")
     print(f"\n{decimal(installed.bytes_on_disk())} in {models_folder()}, files that models share counted once")
     if available := [name for name in PUBLISHED if name not in {model.name for model in models}]:
-        print(f"to install: sa3-edge pull {'|'.join(available)}")
+        print(f"to install: {this_command()} pull {'|'.join(available)}")
 
 
 def _facts(model: installed.InstalledModel) -> str:
     if model.problem or not model.model:
-        return f"broken: {model.problem}; pull or export it again, or sa3-edge remove {model.name}"
+        return f"broken: {model.problem}; pull or export it again, or {this_command()} remove {model.name}"
     notes = [f"{decimal(model.shared_bytes)} shared"] if model.shared_bytes else []
     notes += [f"with {adapter.file}" for adapter in model.model.adapters]
     if model.model.synthetic:
@@ -72,7 +73,7 @@ def remove(name: str, yes: bool, json: bool) -> None:
     installed.check_removable(name)
     if not yes:
         if json or not sys.stdin.isatty():
-            raise RequestError(f"removing {name} needs a yes: sa3-edge remove {name} --yes")
+            raise RequestError(f"removing {name} needs a yes: {this_command()} remove {name} --yes")
         if not typer.confirm(f"Remove {name}?", err=True):
             print(f"{name} stays", file=sys.stderr)
             return

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from sa3_edge.errors import Sa3Error
+from sa3_edge.errors import Remedy, Sa3Error
 
 Player = Callable[[NDArray[np.float32], int], None]
 
@@ -18,7 +18,9 @@ def open_player() -> Player:
     try:
         import sounddevice
     except ModuleNotFoundError as error:
-        raise Sa3Error('--play needs sounddevice, which is not installed: pip install "sa3-edge[play]"') from error
+        raise Sa3Error(
+            "--play needs sounddevice, which is not installed", remedy=Remedy("install extra", ("play",))
+        ) from error
     except OSError as error:
         raise Sa3Error(f"--play needs the PortAudio library: {error}") from error
     try:

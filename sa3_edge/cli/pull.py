@@ -7,7 +7,8 @@ from rich.filesize import decimal
 from sa3_edge.cli.display import byte_bar, print_json, stage_bars
 from sa3_edge.cli.export import accept_explained
 from sa3_edge.cli.models import kinds, report
-from sa3_edge.errors import Sa3Error
+from sa3_edge.cli.remedies import this_command
+from sa3_edge.errors import Remedy, Sa3Error
 from sa3_edge.models.pull import BUNDLE_RATIO, pull
 
 
@@ -27,7 +28,9 @@ def run(
         from sa3_export import check_export, export_bundle
         from sa3_export.formats import split_precision
     except ModuleNotFoundError as error:
-        raise Sa3Error(f'pull needs {error.name}, which is not installed: pip install "sa3-edge[export]"') from error
+        raise Sa3Error(
+            f"pull needs {error.name}, which is not installed", remedy=Remedy("install extra", ("export",))
+        ) from error
     formats = [engine.strip() for engine in engines.split(",") if engine.strip()]
     onnx, coreml = split_precision(precision, formats)
     check_export(formats, onnx, coreml)
@@ -64,4 +67,4 @@ def run(
         revision = model.model.revision if model.model else "unknown"
         print(f"{name} was installed already ({kinds(model)}, revision {revision}); --overwrite pulls it again")
     else:
-        print(f'{name} is installed: sa3-edge generate "lofi piano" --model {name}')
+        print(f'{name} is installed: {this_command()} generate "lofi piano" --model {name}')

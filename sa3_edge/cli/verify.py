@@ -6,7 +6,7 @@ import msgspec
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.cli.display import print_json, stage_bars
-from sa3_edge.errors import Sa3Error
+from sa3_edge.errors import Remedy, Sa3Error
 from sa3_edge.models.catalog import resolve_model
 
 
@@ -19,7 +19,8 @@ def run(name_or_path: str, checkpoint: Path | None, lora: list[str], json: bool)
         from sa3_export.coreml.verify import verify_bundle
     except ModuleNotFoundError as error:
         raise Sa3Error(
-            f'verify needs {error.name}, which is not installed: pip install "sa3-edge[export,coreml]"'
+            f"verify needs {error.name}, which is not installed",
+            remedy=Remedy("install extra", ("export", "coreml")),
         ) from error
     adapters = [AdapterFile.parse(text) for text in lora]
     core_ml = core_ml_here()

@@ -10,13 +10,15 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors, chosen_units, int8
 from sa3_edge.engines.cache import cache_entry
 from sa3_edge.engines.libraries import load_onnxruntime
-from sa3_edge.errors import EngineError
+from sa3_edge.errors import EngineError, Remedy
 from sa3_edge.manifest import Artifact, ComputeUnits, GraphName
 
 try:
     ort = load_onnxruntime()
 except ImportError as error:  # a broken install is told apart from a missing one by the message
-    raise EngineError(f'onnxruntime cannot be loaded ({error}); pip install "onnxruntime>=1.23"') from error
+    raise EngineError(
+        f"onnxruntime cannot be loaded ({error})", remedy=Remedy("install package", ("onnxruntime>=1.23",))
+    ) from error
 
 # Kernels want weights in their own layout, which costs a copy of them at load. A graph that runs once in a clip is done
 # sooner without, and its weights stay mapped from the file: only pages in use are in memory, shared between processes.
@@ -81,10 +83,9 @@ class OnnxRuntimeEngine:
         if (int(major), int(minor)) < self.oldest:
             wanted = ".".join(map(str, self.oldest))
             other = _installed().split()[0]
-            instead = f"pip uninstall {other}; " if other != "onnxruntime" else ""
             raise EngineError(
-                f"{_installed()} is too old for {self.needed_for}, {wanted} or newer is needed: "
-                f'{instead}pip install --upgrade --force-reinstall "onnxruntime>={wanted}"'
+                f"{_installed()} is too old for {self.needed_for}, {wanted} or newer is needed",
+                remedy=Remedy("replace package", (other, f"onnxruntime>={wanted}")),
             )
 
     def load(self, bundle: Bundle, graph: GraphName) -> OnnxRuntimeSession:
@@ -130,8 +131,8 @@ class OnnxRuntimeCoreMLEngine(OnnxRuntimeEngine):
         """Raises EngineError for an onnxruntime that is too old or has no Core ML, as on any system but macOS."""
         if _CORE_ML not in ort.get_available_providers():
             raise EngineError(
-                f"{_installed()} on {platform.system()} has no {_CORE_ML}: that is in onnxruntime's wheels for macOS; "
-                "use --engine onnxruntime"
+                f"{_installed()} on {platform.system()} has no {_CORE_ML}: that is in onnxruntime's wheels for macOS",
+                remedy=Remedy("choose engine", ("onnxruntime",)),
             )
         super().__init__(options)
         self._units: ComputeUnits = chosen_units(options) or "all"

@@ -15,16 +15,18 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors
 from sa3_edge.engines.cache import cache_entry
 from sa3_edge.engines.libraries import load_openvino
-from sa3_edge.errors import EngineError
+from sa3_edge.errors import EngineError, Remedy
 from sa3_edge.manifest import Artifact, GraphName
 
 try:
     ov, ops = load_openvino(), load_openvino(".opset13")
     ConversionExtension = load_openvino(".frontend.onnx").ConversionExtension
 except ModuleNotFoundError as error:
-    raise EngineError(f'{error.name} is not installed; pip install "sa3-edge[openvino]"') from error
+    raise EngineError(f"{error.name} is not installed", remedy=Remedy("install extra", ("openvino",))) from error
 except ImportError as error:
-    raise EngineError(f"openvino cannot be loaded ({error}); reinstall it") from error
+    raise EngineError(
+        f"openvino cannot be loaded ({error})", remedy=Remedy("replace package", ("openvino", "openvino"))
+    ) from error
 
 # Activations of int8 layers are quantized in groups of this many values of a row. 256 divides every width of the
 # published model; a group that does not divide a layer's width would leave the layer in fp32.

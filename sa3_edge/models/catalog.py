@@ -4,7 +4,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from sa3_edge.errors import RequestError
+from sa3_edge.errors import Remedy, RequestError
 from sa3_edge.manifest import FILE_NAME
 
 DEMO = "demo"
@@ -43,22 +43,14 @@ def resolve_model(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
-    raise RequestError(_not_installed(name_or_path, sorted(installed.keys() - {DEMO})))
+    raise _not_installed(name_or_path, sorted(installed.keys() - {DEMO}))
 
 
-def _not_installed(name: str, installed: list[str]) -> str:
+def _not_installed(name: str, installed: list[str]) -> RequestError:
     if name not in PUBLISHED:
-        return f"no model is called {name!r} and no bundle lies there; installed: {', '.join([*installed, DEMO])}"
+        return RequestError(
+            f"no model is called {name!r} and no bundle lies there", remedy=Remedy("choose model", tuple(installed))
+        )
     # The default is never another model than the documented one because of what happens to be installed: the same
     # command would make other music on another machine.
-    if installed:
-        return (
-            f"the model {name} is not installed. To get it:\n"
-            f"  sa3-edge pull {name}\n"
-            f"Installed: {', '.join(f'--model {other}' for other in [*installed, DEMO])}"
-        )
-    return (
-        f"the model {name} is not installed. To get it:\n"
-        f"  sa3-edge pull {name}\n"
-        f"To hear that all works, without a download: --model {DEMO} (untrained, makes noise)"
-    )
+    return RequestError(f"the model {name} is not installed", remedy=Remedy("pull model", (name, *installed)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from sa3_edge.engines.libraries import send_nothing
-from sa3_edge.errors import DownloadError
+from sa3_edge.errors import DownloadError, Remedy
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -154,16 +154,20 @@ class Hub:
             yield
         except OfflineModeIsEnabled as error:
             raise DownloadError(
-                f"HF_HUB_OFFLINE is set, so {repository} is not downloaded\n"
-                "Unset it, or start from a checkpoint that is here: --from DIR"
+                f"HF_HUB_OFFLINE is set, so {repository} is not downloaded\nUnset it to download",
+                remedy=Remedy("use local checkpoint"),
             ) from error
         except HfHubHTTPError as error:
-            what, remedy = self._refusal(repository, error.response.status_code)
-            raise DownloadError(f"{what}\n{remedy}") from error
+            status = error.response.status_code
+            raise DownloadError(
+                "\n".join(self._refusal(repository, status)),
+                remedy=Remedy("use local checkpoint") if status == 404 else None,
+            ) from error
         except http_error() as error:
             raise DownloadError(
                 f"{self.endpoint} cannot be reached, or stopped answering: {error or type(error).__name__}\n"
-                "Check the connection and pull again: what was downloaded is kept. Local files need none: --from DIR"
+                "Check the connection and pull again: what was downloaded is kept",
+                remedy=Remedy("use local checkpoint"),
             ) from error
 
     def _refusal(self, repository: str, status: int) -> tuple[str, str]:
@@ -188,7 +192,7 @@ class Hub:
         if status == 404:
             return (
                 f"{self.endpoint} has no repository {repository}, or not all of its files (404)",
-                f"See {page}; a checkpoint that you have needs no download: --from DIR",
+                f"See {page}",
             )
         return (
             f"the hub answers {status} for {repository}",

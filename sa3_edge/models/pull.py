@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from sa3_edge.errors import DownloadError, RequestError
+from sa3_edge.errors import DownloadError, Remedy, RequestError
 from sa3_edge.models import installed
 from sa3_edge.models.catalog import PUBLISHED, data_folder
 from sa3_edge.models.download import Progress, download, missing_bytes
@@ -113,8 +113,8 @@ def _check_space(name: str, needed: float) -> None:
     free = shutil.disk_usage(data_folder()).free
     if free < needed:
         raise DownloadError(
-            f"pulling {name} takes {decimal(int(needed))} on the disk of {data_folder()}, {decimal(free)} are free\n"
-            f"Free {decimal(int(needed) - free)}; sa3-edge models lists what is installed, sa3-edge remove NAME deletes"
+            f"pulling {name} takes {decimal(int(needed))} on the disk of {data_folder()}, {decimal(free)} are free",
+            remedy=Remedy("free disk space", (decimal(int(needed) - free),)),
         )
 
 
@@ -144,7 +144,7 @@ def _one_at_a_time() -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise DownloadError(
-            "another sa3-edge pull is at work\nWait until it is done: a second one goes on from what it left"
+            "another pull is at work\nWait until it is done: a second one goes on from what it left"
         ) from None
     try:
         yield

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines.coreml.engine import Runtime, package_folder, packaged_graphs
-from sa3_edge.errors import RequestError
+from sa3_edge.errors import Remedy, RequestError
 from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.coreml.evaluator import Package
@@ -44,7 +44,9 @@ def verify_bundle(
         opened = Checkpoint(checkpoint, adapters, accepted)
         _check_source(bundle.manifest.model, checkpoint, adapters)
     elif adapters:
-        raise RequestError("--lora says what a checkpoint was merged with; name it, --checkpoint")
+        raise RequestError(
+            "adapters say what a checkpoint was merged with, and none is named", remedy=Remedy("name the checkpoint")
+        )
     measured = {}
     for name, described in graphs.items():
         progress(name)
@@ -56,7 +58,9 @@ def verify_bundle(
             reference = _onnx_reference(bundle, name)
             exactness = min(parity.snr_db for parity in described.artifacts["onnx"].parity)
         else:
-            raise RequestError(f"{bundle.path} has no ONNX graphs to compare with; name the checkpoint, --checkpoint")
+            raise RequestError(
+                f"{bundle.path} has no ONNX graphs to compare with", remedy=Remedy("name the checkpoint")
+            )
         package = Package(package_folder(bundle, artifact))
         measured[name] = prove(
             reference,
@@ -79,8 +83,11 @@ def _check_source(model: m.Model, checkpoint: Path, adapters: Sequence[AdapterFi
         raise RequestError(f"{model.name} was made from the revision {model.revision}, {checkpoint} is {revision}")
     given = [describe_adapter(file) for file in adapters]
     if [(each.sha256, each.strength) for each in given] != [(each.sha256, each.strength) for each in model.adapters]:
-        merged = " ".join(f"--lora {each.file}:{each.strength:g}" for each in model.adapters)
-        raise RequestError(f"{model.name} was made {f'with {merged}' if merged else 'without adapters'}; say the same")
+        merged = tuple(f"{each.file}:{each.strength:g}" for each in model.adapters)
+        raise RequestError(
+            f"{model.name} was made {'with ' + ' '.join(merged) if merged else 'without adapters'}",
+            remedy=Remedy("name these adapters", merged),
+        )
 
 
 class _OnnxModule(nn.Module):
@@ -123,6 +130,6 @@ def _axes(manifest: m.Manifest, name: m.GraphName) -> Axes:
     fixed = manifest.graphs[name].artifacts["coreml"].functions.values()
     memory_tokens = next((sizes["rows"] - sizes["frames"] for sizes in fixed if "rows" in sizes), None)
     if name == "denoiser" and memory_tokens is None:
-        raise RequestError("the denoiser has no function of a fixed length; name the checkpoint, --checkpoint")
+        raise RequestError("the denoiser has no function of a fixed length", remedy=Remedy("name the checkpoint"))
     audio = manifest.audio
     return Axes(manifest.text.max_tokens, audio.max_frames, audio.samples_per_frame, memory_tokens or 0)

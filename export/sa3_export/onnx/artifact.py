@@ -8,6 +8,7 @@ from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
 from sa3_edge.engines import int8
 from sa3_edge.engines.libraries import load_onnxruntime
+from sa3_edge.errors import Remedy
 from sa3_export.errors import ParityError
 from sa3_export.graphs.graph import Graph
 from sa3_export.onnx.quantize import block_linears, quantize
@@ -47,7 +48,7 @@ def export_onnx(
             parity = _check(graph, path, "int8")
         except ParityError as error:
             if choice == "int8":
-                raise ParityError(f"{error}; except it, as in --precision int8,{graph.name}=fp32") from error
+                raise ParityError(str(error), remedy=Remedy("except graph", (graph.name,))) from error
             precision = "fp32"
             save_onnx(trace_onnx(graph), path, facts)
     files = [describe_file(folder, file) for file in (path, path.with_name(f"{path.name}.data"))]

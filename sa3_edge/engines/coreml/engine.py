@@ -15,7 +15,7 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors, chosen_units
 from sa3_edge.engines.cache import cache_entry
 from sa3_edge.engines.coreml.fixed_lengths import DYNAMIC, FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
-from sa3_edge.errors import BundleError, EngineError, RequestError
+from sa3_edge.errors import BundleError, EngineError, Remedy, RequestError
 from sa3_edge.manifest import Artifact, ComputeUnits, Graph, GraphName, Tensor
 
 # What every step of a run is given again: cast and filled up once.
@@ -56,11 +56,13 @@ class MacRuntime:
         try:
             import coremltools
         except ImportError as error:
-            raise EngineError(f'coremltools cannot be loaded ({error}); pip install "sa3-edge[coreml]"') from error
+            raise EngineError(
+                f"coremltools cannot be loaded ({error})", remedy=Remedy("install extra", ("coreml",))
+            ) from error
         if coremltools.models.model._MLModelProxy is None:  # only its wheels for macOS have it
             raise EngineError(
-                f"coremltools {coremltools.__version__} was installed without its part for Core ML; "
-                "pip install --force-reinstall --only-binary coremltools coremltools"
+                f"coremltools {coremltools.__version__} was installed without its part for Core ML",
+                remedy=Remedy("reinstall wheel", ("coremltools",)),
             )
         self.coremltools: Any = coremltools
         self.version = f"macOS {system}, coremltools {coremltools.__version__}"
@@ -180,7 +182,7 @@ def packaged_graphs(bundle: Bundle) -> dict[GraphName, Graph]:
     """The graphs of which a bundle has Core ML packages. Raises RequestError if there are none."""
     graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if "coreml" in graph.artifacts}
     if not graphs:
-        raise RequestError(f"{bundle.path} holds no Core ML packages; export with --engine coreml")
+        raise RequestError(f"{bundle.path} holds no Core ML packages", remedy=Remedy("export format", ("coreml",)))
     return graphs
 
 

@@ -1,15 +1,20 @@
 """The command as a whole: what it loads, and what it tells."""
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import sa3_edge
-from sa3_edge.models.catalog import models_folder
+from sa3_edge.bundle import Bundle
+from sa3_edge.cli import doctor
+from sa3_edge.engines import ENGINES, Engine, EngineOptions, create_engine
+from sa3_edge.models.catalog import installed_models, models_folder
 from tests.conftest import RunCli
 
 HEAVY = ("torch", "coremltools", "onnxruntime", "openvino", "numpy", "tokenizers", "soundfile")
@@ -39,7 +44,8 @@ def test_export_without_its_extra_says_how_to_get_it(run_cli: RunCli, monkeypatc
     monkeypatch.setitem(sys.modules, "sa3_export", None)
     code, _, err = run_cli("export", "--synthetic", "tiny")
     assert code == 1
-    assert 'pip install "sa3-edge[export]"' in err
+    assert "-m pip install" in err
+    assert "[export]" in err
 
 
 def test_export_into_what_is_no_folder_says_so_in_a_line(run_cli: RunCli, tmp_path: Path) -> None:
@@ -81,6 +87,56 @@ def test_doctor_reports_machine_engines_and_models(run_cli: RunCli) -> None:
     code, out, _ = run_cli("doctor")
     assert code == 0
     assert "onnxruntime-silicon" in out
+
+
+def test_doctor_does_each_thing_once(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    created: list[str] = []
+    loaded: list[Path] = []
+    load = Bundle.load
+
+    def counting_create(name: str, options: EngineOptions) -> Engine:
+        created.append(name)
+        return create_engine(name, options)
+
+    def counting_load(path: Path) -> Bundle:
+        loaded.append(path)
+        return load(path)
+
+    monkeypatch.setattr(doctor, "create_engine", counting_create)
+    monkeypatch.setattr(Bundle, "load", counting_load)
+    assert run_cli("doctor")[0] == 0
+    assert sorted(created) == sorted(ENGINES)
+    assert len(loaded) == len(set(loaded)) == len(installed_models())
+
+
+def test_doctor_names_what_is_missing_and_how_to_get_it(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name in {"torch", "coremltools"} else version(name))
+    for system, extras in (("linux", {"export"}), ("darwin", {"export", "coreml"}), ("win32", {"export"})):
+        monkeypatch.setattr("sys.platform", system)
+        missing = {part["extra"]: part for part in doctor._missing() if part["extra"] != "play"}
+        assert missing.keys() == extras
+        assert missing["export"]["packages"] == "torch"
+        assert "[export]" in missing["export"]["command"]
+    monkeypatch.undo()
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "torch" else version(name))
+    assert re.search(r"pull and export +\S+ -m pip install \S+\[export\]", run_cli("doctor")[1])
+
+
+def test_doctor_knows_what_each_extra_brings() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    for extra, part in doctor._EXTRAS.items():
+        brought = {re.split(r"[<>=\[]", wanted)[0] for wanted in project["optional-dependencies"][extra]}
+        assert brought - {"numpy"} == set(part.packages), extra
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+def test_inspect_on_a_full_disk_says_what_is_wrong() -> None:
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "sa3_edge", "inspect", "demo", "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 
 
 def test_the_wheel_holds_just_the_two_packages(tmp_path: Path) -> None:

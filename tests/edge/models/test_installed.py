@@ -242,7 +242,7 @@ def test_without_a_model_three_lines_say_how_to_get_one(run_cli: RunCli) -> None
     assert (code, out) == (2, "")
     first, second, third = err.splitlines()
     assert "the model small-music is not installed" in first
-    assert second.strip() == "sa3-edge pull small-music"
+    assert second == "To get it: sa3-edge pull small-music"
     assert "--model demo" in third
 
 
@@ -255,4 +255,4 @@ def test_with_other_models_installed_the_default_stays_and_they_are_named(run_cl
     assert "--model small-sfx" in err
     code, _, err = run_cli("generate", "lofi piano", "--model", "nothing")
     assert code == 2
-    assert "no model is called 'nothing' and no bundle lies there; installed: small-sfx, demo" in err
+    assert "no model is called 'nothing' and no bundle lies there\nInstalled: --model small-sfx, --model demo" in err

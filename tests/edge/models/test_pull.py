@@ -469,7 +469,7 @@ def test_a_format_that_cannot_be_made_is_refused_before_the_download(
 def test_two_pulls_at_once_do_not_mix(hub: StandInHub, run_cli: RunCli, exports: list[Path]) -> None:
     with pull._one_at_a_time():
         lines = error_lines(run_cli("pull", NAME))
-    assert "another sa3-edge pull is at work" in lines[0]
+    assert "another pull is at work" in lines[0]
     assert hub.requests == []
     assert run_cli("pull", NAME)[0] == 0
 
@@ -480,7 +480,8 @@ def test_without_its_extra_pull_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "sa3_export", None)
     code, _, err = run_cli("pull", NAME)
     assert code == 1
-    assert 'pip install "sa3-edge[export]"' in err
+    assert "-m pip install" in err
+    assert "[export]" in err
     assert hub.requests == []
 
 

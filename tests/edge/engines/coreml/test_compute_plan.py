@@ -17,7 +17,7 @@ from sa3_edge import manifest as m
 from sa3_edge.bundle import Bundle, describe_file
 from sa3_edge.engines.coreml.compute_plan import Operation, Placement, placements, read_plan, with_default
 from sa3_edge.engines.coreml.engine import MacRuntime
-from sa3_edge.errors import EngineError, RequestError
+from sa3_edge.errors import EngineError, Remedy, RequestError
 from sa3_edge.models.catalog import DEMO, resolve_model
 from tests.conftest import RunCli
 
@@ -114,8 +114,9 @@ def test_a_plan_that_fails_names_the_function(bundle: Path) -> None:
 
 
 def test_a_bundle_without_packages_is_refused() -> None:
-    with pytest.raises(RequestError, match="no Core ML packages; export with --engine coreml"):
+    with pytest.raises(RequestError, match="no Core ML packages") as caught:
         list(placements(Bundle.load(resolve_model(DEMO)), Plans({})))
+    assert caught.value.remedy == Remedy("export format", ("coreml",))
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there, Core ML is available")
