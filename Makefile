@@ -19,6 +19,7 @@ fmt: setup
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 
 type: setup
 	$(BIN)/mypy
