@@ -37,7 +37,7 @@ def why_not(precision: str) -> str | None:
     if precision not in get_args(Precision):
         return f"LiteRT is not measured in {precision}"
     absent = [name for name in _PACKAGES if find_spec(name.replace("-", "_")) is None]
-    return f"LiteRT is not measured: {', '.join(absent)} not installed (see README)" if absent else None
+    return f"LiteRT is not measured: {', '.join(absent)} not installed (see benchmarks/README.md)" if absent else None
 
 
 class Session:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.report RUN.json [--update README.md]`: the results table, from a run's figures."""
+"""`python -m benchmarks.report RUN.json [--update benchmarks/README.md]`: the results table, from a run's figures."""
 
 import argparse
 from pathlib import Path

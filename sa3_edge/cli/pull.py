@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from sa3_edge.cli.display import byte_bar, print_json, stage_bars
+from sa3_edge.cli.display import byte_bar, err, print_json, stage_bars
 from sa3_edge.cli.export import accept_explained
 from sa3_edge.cli.models import kinds, report
 from sa3_edge.cli.remedies import this_command
@@ -56,6 +56,7 @@ def run(
             overwrite=overwrite,
             bundle_ratio=BUNDLE_RATIO * len(formats),
             progress=on_bytes,
+            announce=(lambda download, bundle: None) if json else _announce,
         )
     model = pulled.model
     if json:
@@ -68,3 +69,10 @@ def run(
         print(f"{name} was installed already ({kinds(model)}, revision {revision}); --overwrite pulls it again")
     else:
         print(f'{name} is installed: {this_command()} generate "lofi piano" --model {name}')
+
+
+def _announce(download: int, bundle: int) -> None:
+    """What it will take, before it begins."""
+    first = f"{decimal(download)} to download and up to" if download else "up to"
+    kept = "; the download is deleted at the end" if download else ""
+    err().print(f"This takes {first} {decimal(bundle)} for the model on the disk{kept}.", soft_wrap=True)

@@ -32,6 +32,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 Export = Callable[[Path, Path], object]  # a checkpoint's folder, the bundle's folder to make
+Announce = Callable[[int, int], None]  # bytes to download, bytes of the bundle at most
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ def pull(
     overwrite: bool = False,
     bundle_ratio: float = BUNDLE_RATIO,
     progress: Progress = lambda done, total: None,
+    announce: Announce = lambda download, bundle: None,
 ) -> Pulled:
     """Install the published model `name`: from the hub, or from a checkpoint's folder `source`.
 
     `export` makes the bundle. A model that is installed and whole is left alone, without asking the hub, unless
-    `overwrite`. `bundle_ratio` says how large a bundle will be at most, for the check of the disk's free space.
+    `overwrite`. `bundle_ratio` says how large a bundle will be at most, for the check of the disk's free space, and
+    `announce` is told what it will take before anything is fetched or made.
     Raises RequestError for an unknown name and a checkpoint of another kind, DownloadError for what the hub or the
     disk refuses, and what `export` raises. After an error the models are as before, and a download goes on next time.
     """
@@ -65,7 +68,9 @@ def pull(
         return Pulled(there, was_installed=True)
     with _disk_problems_explained(), _one_at_a_time():
         installed.clear_staging()
-        checkpoint = _local(name, source, bundle_ratio) if source else _fetch(name, bundle_ratio, progress)
+        checkpoint = (
+            _local(name, source, bundle_ratio, announce) if source else _fetch(name, bundle_ratio, progress, announce)
+        )
         _check_kind(name, checkpoint)
         with installed.staging() as folder:
             export(checkpoint, folder / name)
@@ -77,22 +82,26 @@ def pull(
     return Pulled(made, was_installed=False)
 
 
-def _local(name: str, source: Path, bundle_ratio: float) -> Path:
+def _local(name: str, source: Path, bundle_ratio: float, announce: Announce) -> Path:
     sizes = [path.stat().st_size for path in map(source.joinpath, FILES) if path.is_file()]
     _check_space(name, sum(sizes) * bundle_ratio)
+    announce(0, int(sum(sizes) * bundle_ratio))
     return source
 
 
-def _fetch(name: str, bundle_ratio: float, progress: Progress) -> Path:
+def _fetch(name: str, bundle_ratio: float, progress: Progress, announce: Announce) -> Path:
     """The checkpoint's folder, downloaded unless it lies in Hugging Face's cache."""
     hub = Hub()
     snapshot = hub.snapshot(PUBLISHED[name], FILES)
     bundle_bytes = sum(file.bytes for file in snapshot.files) * bundle_ratio
     if cached := hub.cached(snapshot):
         _check_space(name, bundle_bytes)
+        announce(0, int(bundle_bytes))
         return cached
     folder = _download_folder(name, snapshot)
-    _check_space(name, missing_bytes(snapshot, folder) + bundle_bytes)
+    missing = missing_bytes(snapshot, folder)
+    _check_space(name, missing + bundle_bytes)
+    announce(missing, int(bundle_bytes))
     download(hub, snapshot, folder, progress)
     return folder
 

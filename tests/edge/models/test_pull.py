@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.filesize import decimal
 
 import sa3_export
 from sa3_edge.bundle import Bundle
@@ -79,11 +80,11 @@ def assert_nothing_installed() -> None:
 
 
 def error_lines(result: tuple[int, str, str]) -> list[str]:
-    """The two lines of an error; nothing else is printed, nothing is installed."""
+    """The two lines of an error, after what a pull that began takes; nothing else is printed, nothing is installed."""
     code, out, err = result
     assert (code, out) == (1, "")
     assert_nothing_installed()
-    lines = err.splitlines()
+    lines = [line for line in err.splitlines() if not line.startswith("This takes ")]
     assert len(lines) == 2, err
     return lines
 
@@ -312,6 +313,21 @@ def test_what_a_killed_pull_left_is_cleared(hub: StandInHub, run_cli: RunCli, ex
     (left / "denoiser.onnx.data").write_bytes(b"half")
     assert run_cli("pull", NAME)[0] == 0
     assert sorted(path.name for path in data_folder().iterdir()) == [".pull.lock", "downloads", "models"]
+
+
+def test_what_a_pull_takes_is_said_before_it_begins(
+    hub: StandInHub, exports: list[Path], run_cli: RunCli, tiny_checkpoint: Path
+) -> None:
+    sizes = sum(len(hub.files[path]) for path in pull.FILES)
+    bundle = decimal(int(sizes * pull.BUNDLE_RATIO))
+    code, _, err = run_cli("pull", NAME)
+    assert (code, err.splitlines()[0]) == (
+        0,
+        f"This takes {decimal(sizes)} to download and up to {bundle} for the model on the disk; "
+        "the download is deleted at the end.",
+    )
+    code, _, err = run_cli("pull", NAME, "--from", tiny_checkpoint, "--overwrite")
+    assert (code, err.splitlines()[0]) == (0, f"This takes up to {bundle} for the model on the disk.")
 
 
 def test_too_little_space_is_seen_before_the_download(
