@@ -25,6 +25,8 @@ export interface Engine {
   describe(): string;
   /** Throws EngineError if the graph cannot be loaded, BundleError if the bundle lacks it. */
   load(bundle: Bundle, graph: GraphName, signal?: AbortSignal): Promise<Session>;
+  /** Give back whatever is held between clips. */
+  close?(): void;
 }
 
 /** Runs graphs by name: loaded when first needed, freed after use, timed. */

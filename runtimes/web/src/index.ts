@@ -10,6 +10,7 @@
  * @module
  */
 
+export { forgetBundles } from '#platform';
 export { limit } from './audio/limiter.js';
 export { AudioSource } from './audio/recording.js';
 export { type Bits, decodeWav, encodeWav, type Wav } from './audio/wav.js';

@@ -121,6 +121,11 @@ export class Pipeline {
     return Pipeline.create(bundle, await engineFor(bundle, options));
   }
 
+  /** Give back all that is held between clips; the next one takes it again. */
+  close(): void {
+    this.engine.close?.();
+  }
+
   /**
    * Make one clip.
    *

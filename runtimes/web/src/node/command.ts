@@ -101,7 +101,7 @@ async function run(args: string[], signal: AbortSignal): Promise<void> {
   const quiet = values.json || values.quiet || !process.stderr.isTTY;
   const made = await pipeline.generate(request, { signal, ...(!quiet && { onProgress: showProgress }) });
   signal.throwIfAborted();
-  const written = await writeClip(made, pipeline, prompt, options, values.model, files, recording && recording.sha256);
+  const written = await writeClip(made, pipeline, prompt, options, files, recording && recording.sha256);
   if (values.json) print(JSON.stringify(resultOf(made, written)));
   else if (!values.quiet) {
     for (const note of written.notes) process.stderr.write(`note: ${note}\n`);

@@ -88,7 +88,6 @@ export async function writeClip(
   pipeline: Pipeline,
   prompt: string,
   options: ClipOptions,
-  model: string,
   files: ClipFiles,
   sourceSha256: string | null,
 ): Promise<WrittenClip> {
@@ -96,7 +95,7 @@ export async function writeClip(
   const notes = [...made.notes];
   const record = makeRecord(prompt, { ...options, init_audio: storedPath(options.init_audio, audio) }, made, pipeline.bundle, {
     version: VERSION,
-    model: resolve(model),
+    model: '', // a bundle in a folder has no name that it was asked for by
     engine: pipeline.engine.name,
     engineVersion: pipeline.engine.describe(),
     sourceSha256,
@@ -115,11 +114,12 @@ export async function writeClip(
   return { audio, latents: files.latents, notes, record };
 }
 
-/** A recording is found again beside the clip; where else it lay is nobody's business. */
+/** A recording's name in a clip: relative where that says nothing of the folders above, else bare. */
 function storedPath(recording: string | null, clip: string): string | null {
   if (recording === null) return null;
-  const path = relative(dirname(resolve(clip)), resolve(recording));
-  return path.startsWith('..') ? basename(recording) : path.replaceAll('\\', '/');
+  const parts = relative(dirname(resolve(clip)), resolve(recording)).split(/[/\\]/);
+  const named = parts.filter((part) => part !== '..');
+  return named.length === 1 || named.length === parts.length ? parts.join('/') : basename(recording);
 }
 
 async function writeWhole(path: string, data: Uint8Array): Promise<void> {

@@ -33,3 +33,6 @@ export async function engineFor(_bundle: Bundle, { device = 'auto', threads }: O
       throw new RequestError(`unknown device '${device}' in Node; choose cpu or wasm`);
   }
 }
+
+/** In Node nothing is downloaded, so there is nothing to forget. */
+export async function forgetBundles(): Promise<void> {}
