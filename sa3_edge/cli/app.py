@@ -300,3 +300,87 @@ def doctor(
     from sa3_edge.cli.doctor import run
 
     run(json)
+
+
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(help="Where clips are kept; sa3-edge in your music folder by default.", show_default=False),
+]
+IdleOption = Annotated[
+    float, typer.Option("--idle-unload", help="Free the model after so many seconds without work; 0 keeps it.")
+]
+QueueOption = Annotated[int, typer.Option(help="How many generations may wait; more are refused.")]
+
+
+@app.command(cls=_TakesDefaults)
+def serve(
+    model: ModelOption = catalog.DEFAULT,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on. Another than this machine's own asks clients for a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8765,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Another host name that clients may use. Repeatable.")
+    ] = None,
+    folder: FolderOption = None,
+    queue: QueueOption = 16,
+    idle_unload: IdleOption = 600.0,
+    engine: EngineOption = "onnxruntime",
+    threads: ThreadsOption = None,
+    compute_units: ComputeUnitsOption = None,
+) -> None:
+    """Serve an HTTP API and a page on this machine. Needs the extra: pip install "sa3-edge\\[serve]".
+
+    Example: sa3-edge serve --model small-music
+    """
+    from sa3_edge.cli import serve as serving
+
+    units = serving.units_for(engine, compute_units)
+    chosen = serving.settings(
+        model,
+        folder,
+        engine=engine,
+        threads=threads,
+        compute_units=units,
+        idle_unload=idle_unload,
+        queue=queue,
+    )
+    serving.run(chosen, host, port, allow_host or [], browser=False)
+
+
+@app.command(cls=_TakesDefaults)
+def ui(
+    model: ModelOption = catalog.DEFAULT,
+    folder: FolderOption = None,
+    idle_unload: IdleOption = 600.0,
+    engine: EngineOption = "onnxruntime",
+    threads: ThreadsOption = None,
+    compute_units: ComputeUnitsOption = None,
+) -> None:
+    """Open the page in your browser. Needs the extra: pip install "sa3-edge\\[serve]"."""
+    from sa3_edge.cli import serve as serving
+
+    units = serving.units_for(engine, compute_units)
+    chosen = serving.settings(
+        model, folder, engine=engine, threads=threads, compute_units=units, idle_unload=idle_unload, queue=16
+    )
+    serving.run(chosen, "127.0.0.1", 0, [], browser=True)
+
+
+@app.command(cls=_TakesDefaults)
+def mcp(
+    model: ModelOption = catalog.DEFAULT,
+    folder: FolderOption = None,
+    idle_unload: IdleOption = 600.0,
+    engine: EngineOption = "onnxruntime",
+    threads: ThreadsOption = None,
+    compute_units: ComputeUnitsOption = None,
+) -> None:
+    """Be a tool of an agent: Model Context Protocol over stdio. Needs the extra: pip install "sa3-edge\\[mcp]"."""
+    from sa3_edge.cli import serve as serving
+
+    units = serving.units_for(engine, compute_units)
+    chosen = serving.settings(
+        model, folder, engine=engine, threads=threads, compute_units=units, idle_unload=idle_unload, queue=16
+    )
+    serving.run_mcp(chosen)

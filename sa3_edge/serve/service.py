@@ -1,0 +1,175 @@
+"""What the API, its contracts and the MCP tool share: orders are checked, queued, made into clips and found again."""
+
+import math
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sa3_edge.audio.encoding import encoding_for
+from sa3_edge.clips.options import ClipOptions, FileOptions, options_of
+from sa3_edge.clips.render import Job as Rendering
+from sa3_edge.clips.render import prepare
+from sa3_edge.clips.request import typed_options
+from sa3_edge.errors import RequestError
+from sa3_edge.generation.editing import plan_request
+from sa3_edge.generation.guidance import check_guidance
+from sa3_edge.generation.pipeline import MOST_STEPS, settle_seeds
+from sa3_edge.manifest import Manifest
+from sa3_edge.models.catalog import installed_models
+from sa3_edge.serve.clip_folder import Clip, ClipFolder
+from sa3_edge.serve.jobs import Job, JobQueue
+from sa3_edge.serve.recordings import Recordings
+from sa3_edge.serve.settings import Settings
+from sa3_edge.serve.warm import WarmModel
+
+FORMAT = "flac"  # of files, where a request says none: whole, half as large, played by every browser
+RECORDINGS = "recordings"
+_BESIDE_OPTIONS = ("model", "format", "bits")
+# Nothing that a file, and not a clip, is made of is asked for by a client.
+_ABOUT_FILES = frozenset(options_of(FileOptions)) - set(_BESIDE_OPTIONS)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request that was found right: what is to be rendered, by which model, into which file.
+
+    source: the id of the recording or clip that is edited
+    """
+
+    model: str
+    options: ClipOptions
+    rendering: Rendering
+    path: Path
+    source: str | None
+
+
+GenerationJob = Job[Order, Clip]
+
+
+class Service:
+    """One machine's clips: the ones that wait, the one that is made, and all that were."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = ClipFolder(settings.folder)
+        self.recordings = Recordings(settings.folder / RECORDINGS, settings.limits.recordings_bytes)
+        self.warm = WarmModel(settings)
+        self.queue: JobQueue[Order, Clip] = JobQueue(
+            self._make, settings.limits.queue, idle=self.warm.free, idle_seconds=settings.idle_unload
+        )
+
+    def start(self) -> None:
+        """Begin to work. Raises RequestError for a model or a folder that cannot be."""
+        self.warm.bundle(self.settings.model)
+        self.folder.prepare()
+        self.recordings.sweep()
+        self.queue.start()
+
+    def stop(self) -> None:
+        """Cancel what is under way and free the model."""
+        self.queue.stop()
+        self.warm.free()
+
+    def models(self) -> list[str]:
+        """Names that a request may say, the usual one first."""
+        return list(dict.fromkeys([self.settings.model, *installed_models()]))
+
+    def order(self, body: Mapping[str, Any]) -> GenerationJob:
+        """Check a request, as JSON has it, and put it at the end of the queue.
+
+        Everything that can be found wrong is found here, before the queue. Raises RequestError, QueueFullError.
+        """
+        asked = {key: value for key, value in body.items() if value is not None}
+        forbidden = sorted(_ABOUT_FILES & asked.keys())
+        if forbidden:
+            raise RequestError(f"{forbidden[0]!r} is about files of this machine and cannot be asked for")
+        model, kind, bits = (_text(asked, key) for key in _BESIDE_OPTIONS)
+        encoding = encoding_for(kind or FORMAT, bits)
+        options = self._options({key: value for key, value in asked.items() if key not in _BESIDE_OPTIONS})
+        name = model or self.settings.model
+        bundle = self.warm.bundle(name)
+        path = self.folder.reserve(options.prompt, options.seed or 0, encoding.format)
+        try:
+            rendering = prepare(options, FileOptions(output=path, bits=encoding.bits or None))
+            check_for(rendering, bundle.manifest)
+            order = Order(name, options, rendering, path, asked.get("init_audio"))
+            job = GenerationJob(f"gen-{secrets.token_hex(16)}", order)
+            self.queue.submit(job)
+        except BaseException:
+            self.folder.release(path)
+            raise
+        return job
+
+    def find(self, generation_id: str) -> GenerationJob | Clip | None:
+        """A generation that is known: as a job, or as the clip of an earlier run of the server."""
+        return self.queue.get(generation_id) or self.folder.find(generation_id)
+
+    def clip(self, generation_id: str) -> Clip | None:
+        """The finished clip of a generation."""
+        found = self.find(generation_id)
+        return found.status.result if isinstance(found, Job) else found
+
+    def source_of(self, clip: Clip) -> str | None:
+        """The id of what a clip was made from, if it is still there."""
+        source = clip.record.options.get("init_audio")
+        if not isinstance(source, str):
+            return None
+        parts = source.split("/")
+        if len(parts) == 2 and parts[0] == RECORDINGS:
+            found = self.recordings.find(f"rec-{Path(parts[1]).stem}")
+            return found.id if found else None
+        return next((other.id for other in self.folder.clips() if other.path.name == parts[-1]), None)
+
+    def _options(self, data: dict[str, Any]) -> ClipOptions:
+        """The options with the recording found by its id and the seed drawn."""
+        source = data.pop("init_audio", None)
+        if source is not None:
+            data["init_audio"] = str(self._recording(source))
+        for key, value in data.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RequestError(f"{key} must be a number, got {value}")
+        options = ClipOptions(**typed_options(data))
+        return replace(options, seed=settle_seeds(options.seed, 1)[0])
+
+    def _recording(self, source: object) -> Path:
+        """The file of an id: an uploaded recording or a clip. Never a path from a client."""
+        if isinstance(source, str):
+            recording = self.recordings.find(source)
+            if recording is not None:
+                return recording.path
+            clip = self.clip(source)
+            if clip is not None:
+                return clip.path
+        raise RequestError(
+            f"init_audio {str(source)[:100]!r} is the id of no recording and no clip; upload the recording first"
+        )
+
+    def _make(self, job: GenerationJob, progress: Callable[[str, int, int], None]) -> Clip:
+        order = job.request
+        try:
+            pipeline = self.warm.pipeline(order.model)
+            (made,) = order.rendering.run(pipeline, progress)
+            return self.folder.remember(job.id, order.path, made.notes, made.timings["total"])
+        finally:
+            self.folder.release(order.path)
+
+
+def check_for(rendering: Rendering, manifest: Manifest) -> None:
+    """Raise RequestError for what this model cannot make."""
+    request = rendering.request
+    sampler = manifest.sampler
+    steps = sampler.steps if request.steps is None else request.steps
+    if not 1 <= steps <= MOST_STEPS:
+        raise RequestError(f"steps must be from 1 to {MOST_STEPS}, got {steps}")
+    guidance = sampler.guidance if request.guidance is None else request.guidance
+    check_guidance(guidance, request.apg, request.negative_prompt)
+    plan_request(request, sampler.headroom_seconds if request.headroom is None else request.headroom, manifest, [])
+
+
+def _text(asked: Mapping[str, Any], key: str) -> str | None:
+    value = asked.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise RequestError(f"{key} must be text, got {value!r}")

@@ -1,0 +1,74 @@
+"""Requests by the hundred, made from /openapi.json, right and wrong ones: none is a fault of the server.
+
+python -m tests.edge.serve.test_schema 2000 asks as many.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, seed, settings
+from schemathesis import Case, GenerationMode, openapi
+from schemathesis.checks import CHECKS, load_all_checks
+
+from sa3_edge.serve.settings import Settings
+from tests.edge.serve.conftest import Running, running
+
+_ENDLESS = ("/v1/events", "/v1/generations/{id}/events")
+_CASES = 300  # in the tests
+_TIMES = ("seconds", "duration_seconds", "extend", "prepend", "headroom", "steps")
+
+
+def ask(served: Running, cases: int) -> tuple[int, set[int]]:
+    """Ask so many times or a little more -> how often, and the statuses of the answers."""
+    load_all_checks()
+    checks = CHECKS.get_by_names(["not_a_server_error", "content_type_conformance", "response_schema_conformance"])
+    schema = openapi.from_url(f"{served.url}/openapi.json")
+    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = [operation for operation in operations if operation.path not in _ENDLESS]
+    asked, statuses = 0, set()
+    for operation in operations:
+        for mode in GenerationMode.POSITIVE, GenerationMode.NEGATIVE:
+
+            @seed(0)
+            @settings(
+                max_examples=-(-cases // (2 * len(operations))),
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+                database=None,
+            )
+            @given(operation.as_strategy(generation_mode=mode))
+            def answered(case: Case) -> None:
+                nonlocal asked
+                asked += 1
+                case.body = _short(case.body)
+                response = case.call(base_url=served.url, timeout=120)
+                statuses.add(response.status_code)
+                case.validate_response(response, checks=checks)
+
+            answered()
+    return asked, statuses
+
+
+def _short(body: Any) -> Any:
+    """The same with times that can be made, but not in a moment, brought down to a second."""
+    if not isinstance(body, dict):
+        return body
+    return {key: 1 if key in _TIMES and _is_long(value) else value for key, value in body.items()}
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, int | float) and 1 < value < 100_000
+
+
+def test_no_request_that_can_be_made_from_the_document_is_a_fault(served: Running) -> None:
+    asked, statuses = ask(served, _CASES)
+    assert asked >= _CASES / 2
+    assert {200, 202, 404, 422} <= statuses
+    assert max(statuses) < 500
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder, running(Settings("demo", Path(folder))) as server:
+        print(*ask(server, int(sys.argv[1])))
