@@ -22,7 +22,7 @@ from benchmarks.measure import run_process
 from benchmarks.torch_reference import IDS
 from sa3_edge.manifest import GraphName
 from sa3_export.checkpoints.published import Checkpoint
-from sa3_export.graphs.graph import GRAPHS, Graph
+from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.networks.kernels import TorchKernels, use_kernels
 from sa3_export.precision import Precision
 

@@ -22,8 +22,7 @@ from sa3_export.coreml.convert import Converted, convert
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import EXACT_DB, as_stored, evaluated_session, minimum_db
 from sa3_export.coreml.packaging import CoreMLOptions, package_graph, plan_for
-from sa3_export.graphs.graph import GRAPHS
-from sa3_export.make_bundle import describe
+from sa3_export.graphs import GRAPHS
 from sa3_export.parity import measure_parity
 from sa3_export.precision import Bar
 
@@ -72,6 +71,6 @@ def test_the_published_sizes_convert(checkpoint: Checkpoint, tmp_path: Path) -> 
         (False, as_stored(graph, artifact), EXACT_DB),
         (True, graph, minimum_db(graph, "fp16")),
     ):
-        session = evaluated_session(package, "denoiser", describe(graph), artifact, units="cpu_and_ne", half=half)
+        session = evaluated_session(package, graph, artifact, units="cpu_and_ne", half=half)
         (parity,) = measure_parity(reference, session.run, Bar(bar), (FRAMES,))
         print("as it runs" if half else "its program alone", parity, flush=True)

@@ -21,7 +21,7 @@ from sa3_edge.errors import EngineError
 from sa3_edge.generation.lengths import plan_lengths
 from sa3_edge.generation.tiling import decode_tiles, pad_to_multiple, plan_tiles
 from sa3_edge.manifest import GraphName
-from sa3_export.graphs.graph import tiling
+from sa3_export.graphs.codec import tiling
 from sa3_export.parity import snr_db
 from sa3_export.precision import Precision, bar_of
 

@@ -17,6 +17,7 @@ Action = Literal[
     "name another folder or overwrite",
     "name the checkpoint",
     "name these adapters",  # of: files with their strengths, as in "tape.safetensors:0.6"
+    "accept value",  # of: a value of a checkpoint's config, "KEY=VALUE"
     "except graph",  # of: a graph to leave in fp32
 ]
 

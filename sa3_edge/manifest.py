@@ -3,19 +3,24 @@
 `runtimes/README.md` describes each field for host authors.
 """
 
-from typing import Annotated, Literal
+import contextlib
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from sa3_edge.errors import BundleError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE_NAME = "manifest.json"
 
 GraphName = Literal["text_encoder", "conditioner", "denoiser", "decoder", "encoder"]
 Dtype = Literal["float32", "float16", "int64", "int32"]
 Objective = Literal["rf_denoiser", "rectified_flow"]
 Size = Annotated[int, msgspec.Meta(ge=1)]
+Pad = Literal["zeros", "mask", "repeat_last"]
+Per = Literal["run", "step"]
+
+MASKED_LOGIT = -3e4  # what `pad: "mask"` fills with: out of a softmax in fp16 and fp32 alike, and finite
 
 
 class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,6 +41,17 @@ class Tensor(_Struct, frozen=True):
     name: str
     dtype: Dtype
     shape: list[int | str]
+
+
+class PackageInput(Tensor, frozen=True):
+    """An input of a package, and how a host fills a length up.
+
+    pad: behind what was given come zeros, MASKED_LOGIT, or the last row again and again
+    per: whether it is the same in every step of a run, so that it is cast and padded once, or another in each
+    """
+
+    pad: Pad
+    per: Per
 
 
 class Parity(_Struct, frozen=True):
@@ -64,7 +80,7 @@ class Artifact(_Struct, frozen=True, omit_defaults=True):
     files: Annotated[list[File], msgspec.Meta(min_length=1)]
     precision: str
     parity: list[Parity]
-    inputs: list[Tensor] = []
+    inputs: list[PackageInput] = []
     outputs: list[Tensor] = []
     functions: dict[str, dict[str, int]] = {}
     compute_units: ComputeUnits | None = None
@@ -146,7 +162,11 @@ class Tiling(_Struct, frozen=True):
 
 
 class Manifest(_Struct, frozen=True):
-    """The whole file."""
+    """The whole file.
+
+    `memory_tokens`: rows that the denoiser's local embeddings have before those of the frames; 0 if that is not known,
+    in bundles of schema 2.
+    """
 
     schema_version: int
     model: Model
@@ -154,6 +174,7 @@ class Manifest(_Struct, frozen=True):
     text: Text
     sampler: Sampler
     tiles: Tiling
+    memory_tokens: Annotated[int, msgspec.Meta(ge=0)]
     graphs: dict[GraphName, Graph]
     made_with: dict[str, str]
     unknown_config_keys: list[str]
@@ -166,17 +187,40 @@ class Manifest(_Struct, frozen=True):
 
 
 def decode_manifest(data: bytes) -> Manifest:
-    """Read `manifest.json`. Raises BundleError, naming the field."""
+    """Read `manifest.json`, also of schema 2. Raises BundleError, naming the field."""
     try:
         version = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).get("schema_version")
+        if version is not None and msgspec.json.decode(version) == _SCHEMA_2:
+            return msgspec.convert(_from_schema_2(msgspec.json.decode(data)), Manifest)
         if version is not None and msgspec.json.decode(version) != SCHEMA_VERSION:
             raise BundleError(
-                f"schema version {bytes(version).decode()} is not the one that this sa3-edge reads "
-                f"({SCHEMA_VERSION}); export the bundle again or use another sa3-edge"
+                f"schema version {bytes(version).decode()} is not one that this sa3-edge reads "
+                f"({_SCHEMA_2} or {SCHEMA_VERSION}); export the bundle again or use another sa3-edge"
             )
         return msgspec.json.decode(data, type=Manifest)
     except msgspec.MsgspecError as error:
         raise BundleError(f"{FILE_NAME} is not valid: {error}") from None
+
+
+_SCHEMA_2 = 2
+# What schema 2 left hosts to know by name.
+_PADS_2: dict[str, Pad] = {"key_bias": "mask", "frame_bias": "mask", "local_embed": "repeat_last"}
+_OF_A_STEP_2 = frozenset({"x", "t"})
+
+
+def _from_schema_2(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of schema 2 with what schema 3 adds; what is misshapen stays so, for the decoder to name."""
+    memory_tokens = 0
+    with contextlib.suppress(KeyError, TypeError, AttributeError):
+        for graph in manifest["graphs"].values():
+            package = graph["artifacts"].get("coreml", {})
+            for tensor in package.get("inputs", ()):
+                tensor["pad"] = _PADS_2.get(tensor["name"], "zeros")
+                tensor["per"] = "step" if tensor["name"] in _OF_A_STEP_2 else "run"
+            for sizes in package.get("functions", {}).values():
+                if "rows" in sizes:
+                    memory_tokens = sizes["rows"] - sizes["frames"]
+    return {**manifest, "schema_version": SCHEMA_VERSION, "memory_tokens": memory_tokens}
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -3,8 +3,12 @@
 The tests and the tests of the tests (mutations.py) compare through these.
 """
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +19,7 @@ from sa3_export.networks.conditioners import Conditioners
 from sa3_export.networks.dit import DiffusionTransformer
 from sa3_export.networks.same import Autoencoder
 from sa3_export.networks.t5gemma import TextEncoder
-from tests.conftest import Golden, relative_error
+from tests.conftest import DATA, Golden, relative_error
 
 RATE = 44100
 NETWORK_TOLERANCE, RUN_TOLERANCE = 1e-4, 1e-3
@@ -34,6 +38,18 @@ class Networks:
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> "Networks":
         return cls(checkpoint.text_encoder(), checkpoint.conditioners(), checkpoint.dit(), checkpoint.autoencoder())
+
+
+def golden_runs(name: str) -> list[dict[str, Any]]:
+    """The arguments of the runs of a golden checkpoint."""
+    runs: list[dict[str, Any]] = json.loads((DATA / name / "golden.json").read_text(encoding="utf-8"))["runs"]
+    return runs
+
+
+def write_checkpoint(name: str, folder: Path, *objective: str) -> Path:
+    """A golden checkpoint, made by its script; of another objective if one is named."""
+    subprocess.run([sys.executable, DATA / "synth.py", name, folder, *objective], check=True)
+    return folder
 
 
 def names_of(golden: Golden, prefix: str, suffix: str = "") -> list[str]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from sa3_edge.errors import RequestError, Sa3Error
+from sa3_edge.errors import Remedy, RequestError, Sa3Error
 
 
 class CheckpointError(RequestError):
@@ -14,8 +14,8 @@ class ConfigValueError(CheckpointError):
     """A known key of a config holds a value that is not computed. `accept` is what accepts it, "KEY=VALUE"."""
 
     def __init__(self, message: str, key: str, value: object):
-        super().__init__(message)
         self.accept = f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        super().__init__(message, remedy=Remedy("accept value", (self.accept,)))
 
 
 class ParityError(Sa3Error):

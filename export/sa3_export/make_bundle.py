@@ -9,27 +9,27 @@ from importlib import metadata
 from pathlib import Path
 
 import msgspec
-import torch
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
 from sa3_edge.engines import int8
 from sa3_edge.errors import Remedy, RequestError
-from sa3_edge.files import put_in_place, sha256_of
+from sa3_edge.files import put_in_place
 from sa3_export.checkpoints.lora import AdapterFile
-from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.checkpoints.published import Checkpoint, identity
 from sa3_export.checkpoints.synthetic import SIZES, write_synthetic_checkpoint
 from sa3_export.config.model import ModelConfig
 from sa3_export.coreml.packaging import CoreMLOptions, check_precision
 from sa3_export.errors import ExportRequestError, ParityError
 from sa3_export.formats import COREML_PROOF, INT8_PROOF, check_formats
-from sa3_export.graphs.graph import GRAPHS, Graph, TensorSpec, tiling
+from sa3_export.graphs import GRAPHS, Graph
+from sa3_export.graphs.codec import tiling
 from sa3_export.onnx.artifact import export_onnx
 from sa3_export.onnx.trace import OPSET
 from sa3_export.precision import DEFAULT_PRECISION, parse_precision
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
-_Exporter = Callable[[Graph, m.Graph, Path, Mapping[str, str]], m.Artifact]
+_Exporter = Callable[[Graph, Path, Mapping[str, str]], m.Artifact]
 _SILENT: Progress = lambda what, done, total: None  # noqa: E731
 
 PUBLISHED_LICENCE = "Stability AI Community License; text encoder: Gemma Terms of Use"
@@ -37,7 +37,6 @@ SYNTHETIC_LICENCE = "MIT (random weights)"
 # Defaults by objective: the distilled model's 8 steps without guidance, the base model's 50 with.
 _SAMPLING: dict[str, tuple[int, float]] = {"rf_denoiser": (8, 1.0), "rectified_flow": (50, 7.0)}
 _HEADROOM_SECONDS = 6.0
-_DTYPES: dict[torch.dtype, m.Dtype] = {torch.float32: "float32", torch.int64: "int64"}
 
 
 def export_bundle(
@@ -73,17 +72,16 @@ def export_bundle(
         for index, (graph_name, build) in enumerate(GRAPHS.items()):
             progress(graph_name, index, len(GRAPHS))
             graph = build(checkpoint)
-            described = describe(graph)
             facts = {
                 "sample_rate": str(checkpoint.config.sample_rate),
                 "made_with": f"sa3-edge {metadata.version('sa3-edge')}",
                 "licence": licence,
             }
             try:
-                artifacts = {kind: make(graph, described, folder, facts) for kind, make in exporters.items()}
+                artifacts = {kind: make(graph, folder, facts) for kind, make in exporters.items()}
             except ParityError as error:
                 raise ParityError(f"{error}; nothing was kept") from error
-            graphs[graph.name] = msgspec.structs.replace(described, artifacts=artifacts)
+            graphs[graph.name] = msgspec.structs.replace(graph.described, artifacts=artifacts)
         progress("manifest", len(GRAPHS), len(GRAPHS))
         shutil.copyfile(checkpoint.tokenizer_file, folder / "tokenizer.json")
         made = _manifest(
@@ -94,7 +92,7 @@ def export_bundle(
                 revision=revision,
                 licence=licence,
                 synthetic=synthetic,
-                adapters=[describe_adapter(file) for file in adapters],
+                adapters=[file.described for file in adapters],
             ),
             describe_file(folder, folder / "tokenizer.json"),
             formats,
@@ -115,12 +113,12 @@ def export_synthetic(
     coreml: CoreMLOptions | None = None,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
-    """Export a model of random weights, "small" (published sizes) or "tiny".
+    """Export a model of random weights, "small", "medium" (published sizes) or "tiny".
 
     Arguments and errors as `export_bundle`.
     """
     if size not in SIZES:
-        raise RequestError(f"unknown synthetic size {size!r}; choose {' or '.join(SIZES)}")
+        raise RequestError(f"unknown synthetic size {size!r}; choose {', '.join([*SIZES][:-1])} or {[*SIZES][-1]}")
     _exporters(formats, precision, coreml)  # refuses an unknown one before gigabytes of random weights are written
     _check_free(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -140,14 +138,6 @@ def export_synthetic(
             coreml=coreml,
             progress=progress,
         )
-
-
-def identity(path: Path) -> tuple[str, str]:
-    """A model's name and revision from its folder: a snapshot in a Hugging Face cache, or a plain one's weights."""
-    path = path.resolve()
-    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
-        return path.parent.parent.name.rsplit("--", 1)[-1].removeprefix("stable-audio-3-"), path.name
-    return path.name.removeprefix("stable-audio-3-"), f"sha256:{sha256_of(path / 'model.safetensors')}"
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
@@ -198,25 +188,6 @@ def _exporters(formats: Sequence[str], precision: str, coreml: CoreMLOptions | N
     return made
 
 
-def _tensor(spec: TensorSpec) -> m.Tensor:
-    return m.Tensor(name=spec.name, dtype=_DTYPES[spec.dtype], shape=list(spec.shape))
-
-
-def describe_adapter(file: AdapterFile) -> m.Adapter:
-    """An adapter for the manifest."""
-    return m.Adapter(file=file.path.name, sha256=sha256_of(file.path), strength=file.strength)
-
-
-def describe(graph: Graph) -> m.Graph:
-    """A graph's interface for the manifest, without artifacts."""
-    return m.Graph(
-        description=graph.description,
-        inputs=[_tensor(spec) for spec in graph.inputs],
-        outputs=[_tensor(spec) for spec in graph.outputs],
-        artifacts={},
-    )
-
-
 def _sampler(config: ModelConfig) -> m.Sampler:
     steps, guidance = _SAMPLING[config.objective]
     return m.Sampler(
@@ -256,6 +227,7 @@ def _manifest(
         ),
         sampler=_sampler(config),
         tiles=tiling(config),
+        memory_tokens=config.dit.num_memory_tokens,
         graphs=graphs,
         made_with=({"onnx opset": str(OPSET)} if "onnx" in formats else {})
         | {package: metadata.version(package) for package in packages}

@@ -123,6 +123,7 @@ def _manifest(files: Mapping[str, bytes]) -> _Json:
             "guidance": 1.0,
             "headroom_seconds": 6.0,
         },
+        "memory_tokens": 8,
         "tiles": {name: {"frames": 64, "overlap": 2, "multiple": 2} for name in ("decoder", "encoder")},
         "graphs": {
             name: copy.deepcopy(graph) for name in ("text_encoder", "conditioner", "denoiser", "decoder", "encoder")
@@ -323,7 +324,12 @@ def _functions() -> _Json:
     named = [{"name": name, "dtype": dtype, "shape": shape} for name, dtype, shape in tensors]
     own = [{**tensor, "dtype": "float16" if tensor["name"] != "t" else "float32"} for tensor in named]
     own.append({"name": "frame_bias", "dtype": "float16", "shape": [1, "frames"]})
+    pads = {"key_bias": "mask", "frame_bias": "mask", "local_embed": "repeat_last"}
+    for tensor in own:
+        tensor["pad"] = pads.get(str(tensor["name"]), "zeros")
+        tensor["per"] = "step" if tensor["name"] in {"x", "t"} else "run"
     denoiser = {
+        "memory_tokens": memory,
         "inputs": named,
         "artifact": {
             "inputs": own,
@@ -334,9 +340,10 @@ def _functions() -> _Json:
     }
     decoder_inputs = [{"name": "latents", "dtype": "float32", "shape": [1, 4, "frames"]}]
     decoder = {
+        "memory_tokens": memory,
         "inputs": decoder_inputs,
         "artifact": {
-            "inputs": [{**decoder_inputs[0], "dtype": "float16"}],
+            "inputs": [{**decoder_inputs[0], "dtype": "float16", "pad": "zeros", "per": "run"}],
             "functions": {"frames_68": {"frames": 68, "samples": 68 * 4096}},
         },
     }
@@ -350,7 +357,9 @@ def _functions() -> _Json:
 
 
 def _chosen(name: str, described: _Json, sizes: dict[str, int], prefer: bool) -> _Json:
-    graph = msgspec.convert({**described, "description": "", "outputs": [], "artifacts": {}}, _AnyGraph)
+    graph = msgspec.convert(
+        {"inputs": described["inputs"], "description": "", "outputs": [], "artifacts": {}}, _AnyGraph
+    )
     artifact = msgspec.convert(described["artifact"], _AnyArtifact)
     plain = m.Graph(description="", inputs=graph.inputs, outputs=[], artifacts={})
     package = m.Artifact(
@@ -360,7 +369,7 @@ def _chosen(name: str, described: _Json, sizes: dict[str, int], prefer: bool) ->
         inputs=artifact.inputs,
         functions=artifact.functions,
     )
-    function, filled = FunctionChooser(plain, package, prefer_fixed=prefer).choose(sizes)
+    function, filled = FunctionChooser(plain, package, described["memory_tokens"], prefer_fixed=prefer).choose(sizes)
     return {"graph": name, "sizes": sizes, "prefer_fixed": prefer, "function": function, "filled_to": filled}
 
 
@@ -369,5 +378,5 @@ class _AnyGraph(msgspec.Struct):
 
 
 class _AnyArtifact(msgspec.Struct):
-    inputs: list[m.Tensor]
+    inputs: list[m.PackageInput]
     functions: dict[str, dict[str, int]]

@@ -45,7 +45,11 @@ ComputeUnitsOption = Annotated[
 ]
 _ENGINES = "onnxruntime, openvino, openvino-bf16, coreml or onnxruntime-coreml"
 EngineOption = Annotated[str, typer.Option("--engine", help=f"What runs the graphs: {_ENGINES}.")]
-FormatsOption = Annotated[str, typer.Option("--engine", help="Formats to export, comma-separated: onnx, coreml.")]
+FormatsOption = Annotated[
+    str | None, typer.Option("--formats", help="Formats to export, comma-separated: onnx, coreml.", show_default="onnx")
+]
+# What --formats was called; for one more release.
+OldFormatsOption = Annotated[str | None, typer.Option("--engine", hidden=True)]
 PrecisionOption = Annotated[
     str | None,
     typer.Option(
@@ -182,9 +186,10 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="The bundle's folder to make.")] = Path("bundle"),
     synthetic: Annotated[
         str | None,
-        typer.Option(help="Random weights instead of a checkpoint: small (published sizes) or tiny."),
+        typer.Option(help="Random weights instead of a checkpoint: small, medium (published sizes) or tiny."),
     ] = None,
-    engine: FormatsOption = "onnx",
+    formats: FormatsOption = None,
+    engine: OldFormatsOption = None,
     lora: Annotated[
         list[str] | None,
         typer.Option(
@@ -204,7 +209,9 @@ def export(
     """
     from sa3_edge.cli.export import ExportOptions, run
 
-    options = ExportOptions(checkpoint, synthetic, out, engine, precision, lora or [], accept or [], name, overwrite)
+    options = ExportOptions(
+        checkpoint, synthetic, out, formats or engine or "onnx", precision, lora or [], accept or [], name, overwrite
+    )
     run(options, json)
 
 
@@ -214,7 +221,8 @@ def pull(
     source: Annotated[
         Path | None, typer.Option("--from", help="Start from a checkpoint's folder instead of downloading.")
     ] = None,
-    engine: FormatsOption = "onnx",
+    formats: FormatsOption = None,
+    engine: OldFormatsOption = None,
     precision: PrecisionOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Pull again what is installed already.")] = False,
     accept: AcceptOption = None,
@@ -228,7 +236,7 @@ def pull(
     """
     from sa3_edge.cli.pull import run
 
-    run(model, source, engine, precision, accept or [], overwrite, json)
+    run(model, source, formats or engine or "onnx", precision, accept or [], overwrite, json)
 
 
 @app.command("models")

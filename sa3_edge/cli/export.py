@@ -1,8 +1,5 @@
 """`sa3-edge export`."""
 
-import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,12 +10,12 @@ from sa3_edge.errors import Remedy, RequestError, Sa3Error
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is exported, and how. `engines`: formats, comma-separated; `precision` None is each format's own."""
+    """What is exported, and how. `formats`: comma-separated; `precision` None is each format's own."""
 
     checkpoint: Path | None
     synthetic: str | None
     out: Path
-    engines: str
+    formats: str
     precision: str | None
     lora: list[str]
     accept: list[str]
@@ -26,23 +23,10 @@ class ExportOptions:
     overwrite: bool
 
 
-@contextmanager
-def accept_explained() -> Iterator[None]:
-    """Within, an error for a value of a config says how to go on in spite of it."""
-    from sa3_export.errors import ConfigValueError
-
-    try:
-        yield
-    except ConfigValueError as error:
-        raise RequestError(
-            f"{error}\nIf it is but another name for the same: --accept {shlex.quote(error.accept)}"
-        ) from error
-
-
 def run(options: ExportOptions, json: bool) -> None:
     """Export, say what was made and how exact it is."""
     if (options.checkpoint is None) == (options.synthetic is None):
-        raise RequestError("name a checkpoint's folder, or --synthetic small or tiny")
+        raise RequestError("name a checkpoint's folder, or --synthetic small, medium or tiny")
     if options.synthetic is not None and options.accept:
         raise RequestError("--accept needs a checkpoint: what a config of our own says is known")
     if options.synthetic is not None and options.lora:
@@ -60,10 +44,10 @@ def run(options: ExportOptions, json: bool) -> None:
         export = partial(export_bundle, options.checkpoint, adapters=adapters, accept=options.accept)
     else:
         export = partial(export_synthetic, options.synthetic or "")
-    formats = [engine.strip() for engine in options.engines.split(",") if engine.strip()]
+    formats = [each.strip() for each in options.formats.split(",") if each.strip()]
     precision, coreml = split_precision(options.precision, formats)
     try:
-        with accept_explained(), stage_bars({}, quiet=json) as progress:
+        with stage_bars({}, quiet=json) as progress:
             made = export(
                 options.out,
                 name=options.name,

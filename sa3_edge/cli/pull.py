@@ -5,7 +5,6 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from sa3_edge.cli.display import byte_bar, err, print_json, stage_bars
-from sa3_edge.cli.export import accept_explained
 from sa3_edge.cli.models import kinds, report
 from sa3_edge.cli.remedies import this_command
 from sa3_edge.errors import Remedy, Sa3Error
@@ -15,13 +14,13 @@ from sa3_edge.models.pull import BUNDLE_RATIO, pull
 def run(
     name: str,
     source: Path | None,
-    engines: str,
+    formats: str,
     precision: str | None,
     accept: list[str],
     overwrite: bool,
     json: bool,
 ) -> None:
-    """Download, export and install; say what is there now. `engines` and `precision` are those of the export."""
+    """Download, export and install; say what is there now. `formats` and `precision` are those of the export."""
     try:  # before gigabytes are fetched that could not be used
         import huggingface_hub  # noqa: F401
 
@@ -31,9 +30,9 @@ def run(
         raise Sa3Error(
             f"pull needs {error.name}, which is not installed", remedy=Remedy("install extra", ("export",))
         ) from error
-    formats = [engine.strip() for engine in engines.split(",") if engine.strip()]
-    onnx, coreml = split_precision(precision, formats)
-    check_export(formats, onnx, coreml)
+    chosen = [each.strip() for each in formats.split(",") if each.strip()]
+    onnx, coreml = split_precision(precision, chosen)
+    check_export(chosen, onnx, coreml)
 
     def export(checkpoint: Path, out: Path) -> None:
         with stage_bars({}, quiet=json) as progress:
@@ -42,19 +41,19 @@ def run(
                 out,
                 name=name,
                 accept=accept,
-                formats=formats,
+                formats=chosen,
                 precision=onnx,
                 coreml=coreml,
                 progress=lambda what, done, total: progress("Exporting", done, total),
             )
 
-    with accept_explained(), byte_bar(f"Downloading {name}", quiet=json) as on_bytes:
+    with byte_bar(f"Downloading {name}", quiet=json) as on_bytes:
         pulled = pull(
             name,
             export,
             source=source,
             overwrite=overwrite,
-            bundle_ratio=BUNDLE_RATIO * len(formats),
+            bundle_ratio=BUNDLE_RATIO * len(chosen),
             progress=on_bytes,
             announce=(lambda download, bundle: None) if json else _announce,
         )

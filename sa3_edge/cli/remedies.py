@@ -106,7 +106,7 @@ _LINES: dict[Action, Callable[..., str]] = {
     "pull model": _pull,
     "choose model": lambda *installed: f"Installed: {', '.join([*(f'--model {name}' for name in installed), _DEMO])}",
     "choose engine": lambda engine: f"Choose another: --engine {engine}",
-    "export format": lambda kind: f"Export it with them: --engine onnx,{kind}",
+    "export format": lambda kind: f"Export it with them: --formats onnx,{kind}",
     "use local checkpoint": lambda: "or start from a checkpoint that is here, --from DIR",
     "free disk space": lambda size: (
         f"Free {size}; `{this_command()} models` lists what is installed, `{this_command()} remove NAME` deletes"
@@ -116,5 +116,6 @@ _LINES: dict[Action, Callable[..., str]] = {
     "name these adapters": lambda *files: (
         f"Say the same: {' '.join(f'--lora {file}' for file in files) or 'no --lora'}"
     ),
+    "accept value": lambda entry: f"If it is but another name for the same: --accept {shlex.quote(entry)}",
     "except graph": lambda graph: f"Except it: --precision int8,{graph}=fp32",
 }

@@ -11,6 +11,7 @@ import pytest
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.errors import BundleError
+from sa3_edge.manifest import decode_manifest
 from sa3_edge.models.catalog import DEMO, resolve_model
 
 
@@ -129,3 +130,40 @@ def test_a_graph_that_is_not_there_is_named(copy: Path) -> None:
     bundle = Bundle.load(copy)
     with pytest.raises(BundleError, match="no coreml files for decoder, only onnx"):
         bundle.artifact("decoder", "coreml")
+
+
+def _schema_2(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What an exporter of schema 2 wrote of the same model."""
+    older = {**manifest, "schema_version": 2}
+    del older["memory_tokens"]
+    package = {
+        "files": [{"path": "denoiser.mlpackage/Manifest.json", "sha256": "0", "bytes": 1}],
+        "precision": "fp16",
+        "parity": [],
+        "inputs": [
+            {"name": name, "dtype": "float16", "shape": shape}
+            for name, shape in (("x", [1, 4, "frames"]), ("local_embed", [2, "rows", 8]), ("key_bias", ["keys"]))
+        ],
+        "functions": {"frames_16": {"frames": 16, "keys": 258, "rows": 24}},
+    }
+    older["graphs"]["denoiser"]["artifacts"]["coreml"] = package
+    return older
+
+
+def test_bundles_of_schema_2_are_read_as_what_schema_3_says(tiny_bundle: Path) -> None:
+    written = json.loads((tiny_bundle / "manifest.json").read_text())
+    read = decode_manifest(json.dumps(_schema_2(written)).encode())
+    assert read.memory_tokens == 8
+    package = read.graphs["denoiser"].artifacts["coreml"]
+    assert {tensor.name: (tensor.pad, tensor.per) for tensor in package.inputs} == {
+        "x": ("zeros", "step"),
+        "local_embed": ("repeat_last", "run"),
+        "key_bias": ("mask", "run"),
+    }
+
+
+@pytest.mark.parametrize("graphs", [None, [], {"denoiser": None}, {"denoiser": {"artifacts": 3}}])
+def test_a_misshapen_manifest_of_schema_2_is_refused_by_field(tiny_bundle: Path, graphs: object) -> None:
+    older = {**json.loads((tiny_bundle / "manifest.json").read_text()), "schema_version": 2, "graphs": graphs}
+    with pytest.raises(BundleError, match="not valid"):
+        decode_manifest(json.dumps(older).encode())

@@ -12,7 +12,7 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.errors import RequestError
 from sa3_edge.manifest import Manifest
 from sa3_export import ParityError, export_bundle, export_synthetic, make_bundle
-from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.checkpoints.published import Checkpoint, identity
 from sa3_export.onnx import artifact
 from sa3_export.parity import BEST_SNR_DB, measure_parity, snr_db
 from tests.conftest import RunCli
@@ -102,7 +102,7 @@ def test_synthetic_export_says_so_and_can_be_replaced(tmp_path: Path, run_cli: R
     [
         ((), "name a checkpoint"),
         (("here", "--synthetic", "tiny"), "name a checkpoint"),
-        (("--synthetic", "huge"), "unknown synthetic size 'huge'; choose small or tiny"),
+        (("--synthetic", "huge"), "unknown synthetic size 'huge'; choose small, medium or tiny"),
         (("absent",), "absent is not a directory"),
     ],
 )
@@ -133,8 +133,8 @@ def test_a_base_model_carries_its_own_defaults(tiny_checkpoint: Path, tmp_path: 
 def test_a_hub_snapshot_gives_name_and_revision(tmp_path: Path) -> None:
     snapshot = tmp_path / "models--stabilityai--stable-audio-3-small-sfx" / "snapshots" / "abc123"
     snapshot.mkdir(parents=True)
-    assert make_bundle.identity(snapshot) == ("small-sfx", "abc123")
+    assert identity(snapshot) == ("small-sfx", "abc123")
     plain = tmp_path / "stable-audio-3-small-music"
     plain.mkdir()
     (plain / "model.safetensors").write_bytes(b"weights")
-    assert make_bundle.identity(plain) == ("small-music", f"sha256:{hashlib.sha256(b'weights').hexdigest()}")
+    assert identity(plain) == ("small-music", f"sha256:{hashlib.sha256(b'weights').hexdigest()}")

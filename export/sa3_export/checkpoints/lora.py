@@ -24,7 +24,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sa3_edge import manifest as m
 from sa3_edge.errors import RequestError
+from sa3_edge.files import sha256_of
 from sa3_export.errors import CheckpointError
 
 _PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin"})
@@ -46,6 +48,11 @@ class AdapterFile:
         if not self.path.is_file():
             hint = "a folder; name the .safetensors file in it" if self.path.is_dir() else "no such file"
             raise RequestError(f"{self.path}: {hint}")
+
+    @property
+    def described(self) -> m.Adapter:
+        """The adapter's entry in the manifest."""
+        return m.Adapter(file=self.path.name, sha256=sha256_of(self.path), strength=self.strength)
 
     @classmethod
     def parse(cls, text: str) -> "AdapterFile":

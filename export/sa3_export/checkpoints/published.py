@@ -12,11 +12,13 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from sa3_edge.files import sha256_of
 from sa3_export.checkpoints.lora import AdapterFile, merge_adapters
 from sa3_export.checkpoints.lora_files import read_adapter
 from sa3_export.config.model import ModelConfig, read_model_config
@@ -161,6 +163,14 @@ class _Weights:
                     )
 
 
+def identity(path: Path) -> tuple[str, str]:
+    """A model's name and revision from its folder: a snapshot in a Hugging Face cache, or a plain one's weights."""
+    path = path.resolve()
+    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+        return path.parent.parent.name.rsplit("--", 1)[-1].removeprefix("stable-audio-3-"), path.name
+    return path.name.removeprefix("stable-audio-3-"), f"sha256:{sha256_of(path / 'model.safetensors')}"
+
+
 class Checkpoint:
     """A checked checkpoint. Networks are loaded one at a time, by the caller's need, adapters merged into them.
 
@@ -213,8 +223,11 @@ class Checkpoint:
         merge_adapters(module, _DIT, self.adapters)
         return module
 
-    def autoencoder(self) -> Autoencoder:
+    def autoencoder(self, half: Literal["encoder", "decoder"] | None = None) -> Autoencoder:
+        """SAME; of its two halves only one, if that is named."""
         module = _autoencoder(self.config)
+        if half is not None:
+            setattr(module, "decoder" if half == "encoder" else "encoder", nn.Identity())
         self._weights.load_into(module, _AUTOENCODER)
         return module
 

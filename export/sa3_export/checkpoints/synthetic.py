@@ -1,12 +1,12 @@
 """Checkpoints of random weights in the published layout, for demos, tests and benchmarks.
 
-`small` has the sizes of the published model, `tiny` a few hundred thousand weights. What such a model makes is
-noise; the bundle says so, and so does everything made with it.
+`small` and `medium` have the sizes of the published models, `tiny` a few hundred thousand weights. What such a model
+makes is noise; the bundle says so, and so does everything made with it.
 """
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,12 @@ class SyntheticSize:
     text_heads: int
     text_ff: int
     vocabulary: int
+    medium: bool = False  # differential attention, and a codec with sliding windows
 
 
 SIZES = {
     "small": SyntheticSize(256, 1024, 20, 16, 64, 4.0, 128, 6, 6, 768, 12, 12, 2048, 256_000),
+    "medium": SyntheticSize(256, 1536, 24, 24, 64, 4.0, 256, 6, 12, 768, 12, 12, 2048, 256_000, medium=True),
     "tiny": SyntheticSize(16, 128, 2, 2, 8, 2.0, 64, 1, 2, 64, 2, 2, 96, 512),
 }
 
@@ -64,27 +66,40 @@ def model_config(size: SyntheticSize) -> dict[str, Any]:
                 "strides": [16],
                 "latent_dim": size.latent_channels,
                 "transformer_depths": [size.codec_depth],
-                "checkpointing": False,
                 "differential": True,
-                "dyt": True,
                 "dim_heads": 64,
                 "variable_stride": True,
-                "chunk_size": 32,
-                "chunk_midpoint_shift": True,
                 "mapping_style": "none",
                 "use_flash": True,
                 **own,
             },
         }
 
+    windowed = {"checkpointing": False, "dyt": True, "chunk_size": 32, "chunk_midpoint_shift": True}
+    sliding = {"sliding_window": [1, 1]} | dict.fromkeys(
+        ("conformer", "conv_bias", "enable_inner_layer_dropout", "layer_scale", "use_dilated_conv", "use_snake"), False
+    )
+    encoder: dict[str, object] = {**windowed, "conv_mapping": False, "mask_noise": 0.0}
+    decoder: dict[str, object] = {
+        **windowed, "conv_mapping": True, "mask_noise": 0.01, "sinusoidal_blocks": [0], "freeze_backbone": False
+    }  # fmt: skip
+    if size.medium:
+        encoder = {**sliding, "checkpointing": True, "mask_noise": 0.001}
+        # Blocks 5 to 11 of the published 12: one less than the number.
+        decoder = {
+            **sliding,
+            "checkpointing": False,
+            "mask_noise": 0.1,
+            "sinusoidal_blocks": [size.codec_depth * 2 // 3],
+        }
+    not_trained: dict[str, object] = {} if size.medium else {"requires_grad": False}
+    no_gradient: dict[str, object] = {} if size.medium else {"enable_grad": False}
     autoencoder = {
-        "encoder": resampler("in_channels", conv_mapping=False, mask_noise=0.0),
-        "decoder": resampler(
-            "out_channels", conv_mapping=True, mask_noise=0.01, sinusoidal_blocks=[0], freeze_backbone=False
-        ),
+        "encoder": resampler("in_channels", **encoder),
+        "decoder": resampler("out_channels", **decoder),
         "bottleneck": {
             "type": "softnorm",
-            "requires_grad": False,
+            **not_trained,
             "config": {
                 "dim": size.latent_channels,
                 "noise_augment_dim": 0,
@@ -95,7 +110,7 @@ def model_config(size: SyntheticSize) -> dict[str, Any]:
         },
         "pretransform": {
             "type": "patched",
-            "enable_grad": False,
+            **no_gradient,
             "config": {"patch_size": 256, "channels": 2},
         },
         "latent_dim": size.latent_channels,
@@ -105,7 +120,7 @@ def model_config(size: SyntheticSize) -> dict[str, Any]:
     prompt = {
         "max_length": 256,
         "padding_mode": "learned",
-        "repo_id": "stabilityai/stable-audio-3-small-music",
+        "repo_id": f"stabilityai/stable-audio-3-{'medium' if size.medium else 'small-music'}",
         "subfolder": _TEXT_FOLDER,
     }
     seconds = {"min_val": 0, "max_val": 384, "fourier_features_type": "expo"}
@@ -119,8 +134,8 @@ def model_config(size: SyntheticSize) -> dict[str, Any]:
         "local_add_cond_dim": size.latent_channels + 1,
         "global_cond_type": "adaLN",
         "timestep_features_type": "expo",
-        "timestep_features_logsnr": False,
-        "attn_kwargs": {"qk_norm": "rms", "differential": False},
+        **({} if size.medium else {"timestep_features_logsnr": False}),
+        "attn_kwargs": {"qk_norm": "rms", "differential": size.medium},
         "norm_type": "rms_norm",
         "norm_kwargs": {"force_fp32": True},
         "ff_kwargs": {"mult": size.ff_mult},
@@ -128,7 +143,7 @@ def model_config(size: SyntheticSize) -> dict[str, Any]:
     }
     return {
         "model_type": "diffusion_cond_inpaint",
-        "sample_size": 5_292_032,
+        "sample_size": 16_777_216 if size.medium else 5_292_032,
         "sample_rate": 44_100,
         "audio_channels": 2,
         "model": {
@@ -137,7 +152,7 @@ def model_config(size: SyntheticSize) -> dict[str, Any]:
                 "type": "autoencoder",
                 "iterate_batch": False,
                 "chunked": True,
-                "enable_grad": False,
+                **no_gradient,
                 "config": autoencoder,
             },
             "conditioning": {
@@ -153,7 +168,11 @@ def model_config(size: SyntheticSize) -> dict[str, Any]:
                 "cross_attention_cond_ids": ["prompt", "seconds_total"],
                 "global_cond_ids": ["seconds_total"],
                 "local_add_cond_ids": ["inpaint_mask", "inpaint_masked_input"],
-                "distribution_shift_options": {"min_length": 256, "max_length": 4096, "type": "full"},
+                "distribution_shift_options": {
+                    "min_length": 256,
+                    "max_length": 4096,
+                    **({} if size.medium else {"type": "full"}),
+                },
                 "mask_padding_attention": True,
                 "use_effective_length_for_schedule": True,
                 "config": transformer,
@@ -230,6 +249,22 @@ def _random_weights(shapes: dict[str, tuple[int, ...]], generator: torch.Generat
             yield name, noise / math.sqrt(math.prod(shape[1:]))
 
 
+def _write_weights(path: Path, shapes: dict[str, tuple[int, ...]], weights: Iterable[tuple[str, Tensor]]) -> None:
+    """fp32 tensors as a safetensors file, one at a time: medium's are 9 GB, and the library wants them all at once."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for name, weight in weights:
+            assert weight.shape == shapes[name]
+            file.write(weight.numpy().astype("<f4", copy=False).tobytes())
+
+
 def write_synthetic_checkpoint(folder: Path, size_name: str, seed: int = 0) -> None:
     """Write a checkpoint of random weights into `folder`, which must not exist yet."""
     size = SIZES[size_name]
@@ -242,7 +277,7 @@ def write_synthetic_checkpoint(folder: Path, size_name: str, seed: int = 0) -> N
     generator = torch.Generator().manual_seed(seed)
     config = read_model_config(folder / "model_config.json")
     shapes = expected_shapes(config)
-    save_file(dict(_random_weights(shapes, generator)), folder / "model.safetensors")
+    _write_weights(folder / "model.safetensors", shapes, _random_weights(shapes, generator))
     text_config = read_text_encoder_config(text_folder / "config.json", config.conditioner.max_tokens)
     text_shapes = expected_text_encoder_shapes(text_config)
     text = {name: weight.bfloat16() for name, weight in _random_weights(text_shapes, generator)}

@@ -30,6 +30,11 @@ class DiTConfig:
         return self.embed_dim // self.num_heads
 
     @property
+    def cross_key_heads(self) -> int:
+        """Heads that cross-attention has keys for: those of the attention that is subtracted follow the others."""
+        return self.num_heads * (2 if self.differential else 1)
+
+    @property
     def rotated_dim(self) -> int:
         """Of a head's channels, those that positions rotate."""
         return max(self.head_dim // 2, LEAST_ROTATED)

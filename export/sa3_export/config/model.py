@@ -72,11 +72,6 @@ def read_model_config(path: Path, reading: Reading | None = None) -> ModelConfig
         }
     )
     agree({"local_add_cond_dim": dit.local_add_cond_dim, "io_channels + 1 (mask)": dit.io_channels + 1})
-    if dit.differential or autoencoder.decoder.frames_per_window is None or autoencoder.decoder.sine_blocks:
-        raise CheckpointError(
-            f"{path} describes Stable Audio 3 medium (differential attention, SAME-L), which is not supported yet; "
-            "the small models are"
-        )
     return ModelConfig(
         sample_rate=sample_rate,
         max_frames=_max_frames(sample_size, autoencoder),

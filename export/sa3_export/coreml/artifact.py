@@ -16,21 +16,19 @@ from sa3_export.graphs.graph import Graph, TensorSpec
 
 def export_coreml(
     graph: Graph,
-    described: m.Graph,
     folder: Path,
     facts: Mapping[str, str],
     options: CoreMLOptions,
 ) -> m.Artifact:
     """Write `folder`/NAME.mlpackage and say what it is.
 
-    `described` is the graph's interface in the manifest; `facts` are stamped into the package. Raises
-    ExportRequestError for an unknown precision and ParityError if the saved package does not compute what the
-    graph's module computes.
+    `facts` are stamped into the package. Raises ExportRequestError for an unknown precision and ParityError if the
+    saved package does not compute what the graph's module computes.
     """
     packaged, plan = package_graph(graph), plan_for(graph, options)
     converted = convert(packaged, plan, options.precision, folder / f"{graph.name}.mlpackage", facts)
     artifact = describe_package(packaged, plan, options.precision, converted)
-    parity = prove(graph, described, artifact, Package(converted.path), core_ml_here())
+    parity = prove(graph, artifact, Package(converted.path), core_ml_here())
     return msgspec.structs.replace(artifact, parity=parity)
 
 
@@ -42,8 +40,8 @@ def describe_package(graph: Graph, plan: PackagePlan, precision: str, converted:
         files=_files(converted.path.parent, converted.path),
         precision=precision,
         parity=[],
-        inputs=[_tensor(spec, converted.input_types) for spec in graph.inputs],
-        outputs=[_tensor(spec, converted.output_types) for spec in graph.outputs],
+        inputs=[_input(spec, converted.input_types) for spec in graph.inputs],
+        outputs=[_typed(spec, converted.output_types) for spec in graph.outputs],
         functions=_functions(graph, converted),
         compute_units=plan.compute_units,
     )
@@ -53,8 +51,13 @@ def _functions(graph: Graph, converted: Converted) -> dict[str, dict[str, int]]:
     return {name: graph.sizes(length) for name, length in converted.functions.items()}
 
 
-def _tensor(spec: TensorSpec, types: Mapping[str, str]) -> m.Tensor:
-    return m.Tensor(name=spec.name, dtype=types[spec.name], shape=list(spec.shape))  # type: ignore[arg-type]
+def _typed(spec: TensorSpec, types: Mapping[str, m.Dtype]) -> m.Tensor:
+    return msgspec.structs.replace(spec.described, dtype=types[spec.name])
+
+
+def _input(spec: TensorSpec, types: Mapping[str, m.Dtype]) -> m.PackageInput:
+    tensor = _typed(spec, types)
+    return m.PackageInput(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, pad=spec.pad, per=spec.per)
 
 
 def _files(folder: Path, package: Path) -> list[m.File]:

@@ -16,6 +16,8 @@ import torch
 from coremltools.converters.mil.converter import mil_convert
 from coremltools.converters.mil.mil.passes.pass_pipeline import PassPipelineManager
 
+from sa3_edge.engines.coreml.fixed_lengths import DYNAMIC
+from sa3_edge.manifest import Dtype
 from sa3_export.coreml.compress import compress
 from sa3_export.coreml.kernels import CoreMLKernels
 from sa3_export.coreml.packaging import PackagePlan, example_at
@@ -24,7 +26,6 @@ from sa3_export.graphs.graph import Graph, TensorSpec
 from sa3_export.networks.kernels import use_kernels
 
 TARGET = ct.target.iOS18  # and macOS 15: the first with fused attention and several functions in a package
-DYNAMIC = "main"
 # Fixed lengths make what computed lengths constant.
 _AFTER_FIXING = (
     "common::const_elimination",
@@ -41,8 +42,8 @@ class Converted:
 
     path: Path
     functions: Mapping[str, int]
-    input_types: Mapping[str, str]
-    output_types: Mapping[str, str]
+    input_types: Mapping[str, Dtype]
+    output_types: Mapping[str, Dtype]
 
 
 def function_name(graph: Graph, length: int) -> str:
@@ -51,7 +52,7 @@ def function_name(graph: Graph, length: int) -> str:
 
 
 def convert(graph: Graph, plan: PackagePlan, precision: str, path: Path, metadata: Mapping[str, str]) -> Converted:
-    """Write `path` (an .mlpackage). `graph` is a `package_graph`; `precision` one of `contract.PRECISIONS`.
+    """Write `path` (an .mlpackage). `graph` is a `package_graph`; `precision` one of `packaging.PRECISIONS`.
 
     `metadata` is stamped into the package; its keys "licence" and "made_with" also fill Core ML's own fields.
     """
@@ -70,7 +71,7 @@ def convert(graph: Graph, plan: PackagePlan, precision: str, path: Path, metadat
     )
 
 
-def _type_name(spec: TensorSpec, plan: PackagePlan, half: bool) -> str:
+def _type_name(spec: TensorSpec, plan: PackagePlan, half: bool) -> Dtype:
     if spec.dtype == torch.int64:
         return "int32"  # Core ML has no wider integers
     return "float16" if half and spec.name not in plan.full_inputs else "float32"

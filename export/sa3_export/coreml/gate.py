@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,11 @@ class Evaluated:
 
 
 def evaluated_session(
-    package: Package, name: m.GraphName, graph: m.Graph, artifact: m.Artifact, *, units: m.ComputeUnits, half: bool
+    package: Package, graph: Graph, artifact: m.Artifact, *, units: m.ComputeUnits, half: bool
 ) -> CoreMLSession:
     """The Core ML engine's session for a package, run by the evaluator."""
-    return CoreMLSession(name, graph, artifact, units, lambda function: Evaluated(package, function, half))
+    load = partial(Evaluated, package, half=half)
+    return CoreMLSession(graph.name, graph.described, artifact, graph.memory_tokens, units, load)
 
 
 def core_ml_here() -> Runtime | None:
@@ -96,7 +98,6 @@ def proof(core_ml: Runtime | None) -> str:
 
 def prove(
     graph: Graph,
-    described: m.Graph,
     artifact: m.Artifact,
     package: Package,
     core_ml: Runtime | None = None,
@@ -118,28 +119,29 @@ def prove(
             f"{', '.join([DYNAMIC, *artifact.functions])}"
         )
     try:
-        return _measure(graph, described, artifact, package, core_ml, structure, reference_db)
+        return _measure(graph, artifact, package, core_ml, structure, reference_db)
     except (EngineError, EvaluationError) as error:
         raise ParityError(f"{package.path}: {error}") from error
 
 
 @contextmanager
 def _as_it_runs(
-    graph: Graph, described: m.Graph, artifact: m.Artifact, package: Package, core_ml: Runtime | None
+    graph: Graph, artifact: m.Artifact, package: Package, core_ml: Runtime | None
 ) -> Iterator[Callable[[m.ComputeUnits], CoreMLSession]]:
     """Yields what makes the session of a package for compute units; what is compiled lives as long as the block."""
     if core_ml is None:
-        yield lambda units: evaluated_session(package, graph.name, described, artifact, units=units, half=True)
+        yield lambda units: evaluated_session(package, graph, artifact, units=units, half=True)
         return
     with tempfile.TemporaryDirectory() as temporary:
         compiled = Path(temporary) / f"{graph.name}.mlmodelc"
         compile_package(core_ml, package.path, compiled)
-        yield lambda units: open_session(core_ml, graph.name, described, artifact, compiled, units)
+        yield lambda units: open_session(
+            core_ml, graph.name, graph.described, artifact, graph.memory_tokens, compiled, units
+        )
 
 
 def _measure(
     graph: Graph,
-    described: m.Graph,
     artifact: m.Artifact,
     package: Package,
     core_ml: Runtime | None,
@@ -148,10 +150,10 @@ def _measure(
 ) -> list[m.Parity]:
     parity = []
     bar = Bar(min(minimum_db(graph, artifact.precision), reference_db - _TWO_ERRORS_DB))
-    with _as_it_runs(graph, described, artifact, package, core_ml) as open_as_it_runs:
+    with _as_it_runs(graph, artifact, package, core_ml) as open_as_it_runs:
         for units, lengths in _lengths(graph, artifact):
             if structure and artifact.precision in {"fp32", "fp16"}:
-                exact = evaluated_session(package, graph.name, described, artifact, units=units, half=False)
+                exact = evaluated_session(package, graph, artifact, units=units, half=False)
                 measure_parity(as_stored(graph, artifact), exact.run, Bar(EXACT_DB), lengths)
             session = open_as_it_runs(units)
             try:

@@ -10,12 +10,16 @@ from torch import Tensor
 class CoreMLKernels:
     """Attention as one fused operator, one batch; a norm whose squares stay within [0, 1]."""
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         # Windows become heads: the fused operator is wrong on the GPU of macOS 26.2 for batches of 10 and more
         # (coremltools issue 2650). No explicit scale: coremltools would take the operator apart.
-        batch, _, heads, dim = q.shape
+        batch, length, heads, dim = q.shape
+        if bias is not None:
+            if bias.ndim == 2:
+                bias = bias[None, None]  # (1, 1, 1, K)
+            else:
+                bias = bias.expand(-1, heads, -1, -1).reshape(1, -1, length, k.shape[1])
         q, k, v = (x.transpose(1, 2).reshape(1, -1, x.shape[1], dim) for x in (q, k, v))
-        bias = None if key_bias is None else key_bias[None, None]  # (1, 1, 1, K)
         attended = F.scaled_dot_product_attention(q, k, v, bias)
         return attended.reshape(batch, heads, -1, dim).transpose(1, 2)
 

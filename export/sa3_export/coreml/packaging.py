@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from sa3_edge.manifest import ComputeUnits
 from sa3_export.errors import ExportRequestError
 from sa3_export.graphs.graph import Graph, TensorSpec
+from sa3_export.networks.layers import with_the_same_weights
 
-FIXED_FRAMES = (128, 256, 512, 1024)
+FIXED_FRAMES = (128, 256, 512, 1024, 2048)
 FRAME_BIAS = "frame_bias"
 
 PRECISIONS = ("fp32", "fp16", "int8", "palettized6")
@@ -24,8 +25,8 @@ class _HalfTable(nn.Module):
 
     def __init__(self, encoder: nn.Module):
         super().__init__()
-        self.encoder = encoder
-        table = encoder.embed_tokens
+        self.encoder = with_the_same_weights(encoder)
+        table = self.encoder.embed_tokens
         assert isinstance(table, nn.Embedding)
         table.weight = nn.Parameter(table.weight.half(), requires_grad=False)
 
@@ -47,7 +48,7 @@ def package_graph(graph: Graph) -> Graph:
     all_keys = graph.sizes(graph.longest)["keys"]
     return replace(
         graph,
-        inputs=(*graph.inputs, TensorSpec(FRAME_BIAS, (1, graph.leading_axis))),
+        inputs=(*graph.inputs, TensorSpec(FRAME_BIAS, (1, graph.leading_axis), pad="mask")),
         sizes=lambda frames: {**graph.sizes(frames), "keys": all_keys},
     )
 

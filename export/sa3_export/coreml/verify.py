@@ -13,13 +13,20 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.engines.coreml.engine import Runtime, package_folder, packaged_graphs
 from sa3_edge.errors import Remedy, RequestError
 from sa3_export.checkpoints.lora import AdapterFile
-from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.checkpoints.published import Checkpoint, identity
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import prove
-from sa3_export.graphs.graph import GRAPHS, Axes, Graph, TensorSpec
-from sa3_export.make_bundle import describe_adapter, identity
+from sa3_export.graphs import GRAPHS
+from sa3_export.graphs.graph import Axes, Graph, TensorSpec, constant, normal, scaled, token_ids
 from sa3_export.onnx.artifact import open_session
 
+# A bundle says what its graphs take, not which values are met in use: those of the graphs' own files.
+_SAMPLES = {
+    "input_ids": token_ids(256),
+    "t": constant(0.63),
+    "seconds": constant(30.25),
+    "padding_scale": constant(1.0),
+}
 _TORCH_TYPES = {"float32": torch.float32, "int64": torch.int64}
 
 
@@ -64,7 +71,6 @@ def verify_bundle(
         package = Package(package_folder(bundle, artifact))
         measured[name] = prove(
             reference,
-            described,
             artifact,
             package,
             core_ml,
@@ -81,7 +87,7 @@ def _check_source(model: m.Model, checkpoint: Path, adapters: Sequence[AdapterFi
     alike = revision.startswith("sha256:") == model.revision.startswith("sha256:")
     if alike and revision != model.revision:
         raise RequestError(f"{model.name} was made from the revision {model.revision}, {checkpoint} is {revision}")
-    given = [describe_adapter(file) for file in adapters]
+    given = [file.described for file in adapters]
     if [(each.sha256, each.strength) for each in given] != [(each.sha256, each.strength) for each in model.adapters]:
         merged = tuple(f"{each.file}:{each.strength:g}" for each in model.adapters)
         raise RequestError(
@@ -117,19 +123,20 @@ def _onnx_reference(bundle: Bundle, name: m.GraphName) -> Graph:
         step=1,
         lengths=lengths,
         sizes=partial(_axes(bundle.manifest, name).sizes, name),
+        memory_tokens=bundle.manifest.memory_tokens if name == "denoiser" else 0,
         reference=f"the bundle's ONNX graph ({onnx.precision})",
     )
 
 
 def _spec(tensor: m.Tensor) -> TensorSpec:
-    return TensorSpec(tensor.name, tuple(tensor.shape), _TORCH_TYPES[tensor.dtype])
+    sample = scaled(int(tensor.shape[2]) ** -0.5) if tensor.name == "cross_k" else _SAMPLES.get(tensor.name, normal)
+    return TensorSpec(tensor.name, tuple(tensor.shape), _TORCH_TYPES[tensor.dtype], sample)
 
 
 def _axes(manifest: m.Manifest, name: m.GraphName) -> Axes:
-    # How many tokens are the model's memory, only the sizes of the denoiser's functions say; only it needs to know.
-    fixed = manifest.graphs[name].artifacts["coreml"].functions.values()
-    memory_tokens = next((sizes["rows"] - sizes["frames"] for sizes in fixed if "rows" in sizes), None)
-    if name == "denoiser" and memory_tokens is None:
-        raise RequestError("the denoiser has no function of a fixed length", remedy=Remedy("name the checkpoint"))
+    if name == "denoiser" and not manifest.memory_tokens:
+        raise RequestError(
+            "the bundle does not say how many memory tokens there are", remedy=Remedy("name the checkpoint")
+        )
     audio = manifest.audio
-    return Axes(manifest.text.max_tokens, audio.max_frames, audio.samples_per_frame, memory_tokens or 0)
+    return Axes(manifest.text.max_tokens, audio.max_frames, audio.samples_per_frame, manifest.memory_tokens)

@@ -1,1 +1,19 @@
-"""The five graphs of a bundle, whatever format they are written in."""
+"""The five graphs of a bundle: what goes in, what comes out, and which part of the checkpoint computes it."""
+
+from collections.abc import Callable
+
+from sa3_edge.manifest import GraphName
+from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.graphs import codec, conditioner, denoiser, text_encoder
+from sa3_export.graphs.graph import Graph
+
+# Built one at a time: the caller drops a graph's weights before it asks for the next.
+GRAPHS: dict[GraphName, Callable[[Checkpoint], Graph]] = {
+    "text_encoder": text_encoder.build,
+    "conditioner": conditioner.build,
+    "denoiser": denoiser.build,
+    "decoder": codec.build_decoder,
+    "encoder": codec.build_encoder,
+}
+
+__all__ = ["GRAPHS", "Graph"]

@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from sa3_edge.manifest import MASKED_LOGIT
 from sa3_export.config.conditioning import ConditionerConfig
 from sa3_export.networks.layers import ExpoFourierFeatures
 
-# A key with this logit is out of the softmax in fp16 and fp32 alike, and stays finite.
-MASKED_LOGIT = -3e4
 _FOURIER_DIM = 256  # of the reference's NumberEmbedder
 
 

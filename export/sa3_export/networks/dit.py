@@ -1,9 +1,10 @@
-"""DiT-small, cut where the steps of a run part ways.
+"""The diffusion transformer of small and medium, cut where the steps of a run part ways.
 
 `condition` computes once what all steps share: the cross-attention keys and values of every layer, the projected
 duration, the local (inpainting) embeddings. `denoise` is what is left to do in each step.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,9 +15,9 @@ from sa3_export.networks import kernels as ops
 from sa3_export.networks.layers import (
     ExpoFourierFeatures,
     FeedForward,
-    HiddenScale,
     RMSNorm,
     RotaryEmbedding,
+    SelfAttention,
     mlp,
     projections,
     split_heads,
@@ -28,54 +29,37 @@ _NORM_EPS, _QK_NORM_EPS = 1e-5, 1e-6
 class Conditioning(NamedTuple):
     """What every step of a run shares. S context keys, R = memory + T rows (or memory + 1: the last repeats)."""
 
-    cross_k: Tensor  # (layers, heads, head_dim, S), divided by sqrt(head_dim)
+    # (layers, heads, head_dim, S), divided by sqrt(head_dim); differential: then as many heads that are subtracted
+    cross_k: Tensor
     cross_v: Tensor  # (layers, heads, S, head_dim)
     global_embed: Tensor  # (1, width)
     local_embed: Tensor  # (layers, R, width), zero on the memory tokens
 
 
-class _SelfAttention(nn.Module):
-    def __init__(self, dim: int, head_dim: int):
-        super().__init__()
-        self.head_dim = head_dim
-        self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.to_out = nn.Linear(dim, dim, bias=False)
-        self.q_norm = RMSNorm(head_dim, _QK_NORM_EPS)
-        self.k_norm = RMSNorm(head_dim, _QK_NORM_EPS)
-
-    @property
-    def hidden(self) -> HiddenScale:
-        """What is attended: a mean of values, the third part of the projection."""
-        width = self.to_out.in_features
-        return HiddenScale(self.to_qkv, slice(2 * width, 3 * width), self.to_out)
-
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], key_bias: Tensor | None) -> Tensor:  # (1, S, W)
-        q, k, v = projections(x, self.to_qkv, 3, self.head_dim)
-        q = ops.rotary(self.q_norm(q), *rotary)
-        k = ops.rotary(self.k_norm(k), *rotary)
-        out: Tensor = self.to_out(ops.attention(q, k, v, key_bias).flatten(2))
-        return out
-
-
 class _CrossAttention(nn.Module):
-    def __init__(self, dim: int, head_dim: int):
+    def __init__(self, dim: int, head_dim: int, *, differential: bool):
         super().__init__()
-        self.head_dim = head_dim
-        self.to_q = nn.Linear(dim, dim, bias=False)
-        self.to_kv = nn.Linear(dim, 2 * dim, bias=False)
+        self.head_dim, self.differential = head_dim, differential
+        maps = 2 if differential else 1
+        self.to_q = nn.Linear(dim, maps * dim, bias=False)  # q, and q of what is subtracted
+        self.to_kv = nn.Linear(dim, (maps + 1) * dim, bias=False)  # k, k of what is subtracted, v
         self.to_out = nn.Linear(dim, dim, bias=False)
         self.q_norm = RMSNorm(head_dim, _QK_NORM_EPS)
         self.k_norm = RMSNorm(head_dim, _QK_NORM_EPS)
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Context (1, S, W) -> scaled keys (H, D, S), values (H, S, D)."""
-        k, v = projections(context, self.to_kv, 2, self.head_dim)
+        """Context (1, S, W) -> scaled keys (H or 2 H, D, S), values (H, S, D)."""
+        *keys, v = projections(context, self.to_kv, 3 if self.differential else 2, self.head_dim)
+        k = torch.cat(keys, dim=2) if self.differential else keys[0]
         k = self.k_norm(k) * self.head_dim**-0.5
         return k[0].permute(1, 2, 0), v[0].permute(1, 0, 2)
 
     def forward(self, x: Tensor, k: Tensor, v: Tensor, key_bias: Tensor) -> Tensor:
-        q = self.q_norm(split_heads(self.to_q(x), self.head_dim)).transpose(1, 2)  # (1, H, S, D)
+        q = self.q_norm(split_heads(self.to_q(x), self.head_dim)).transpose(1, 2)  # (1, H or 2 H, S, D)
         weights = torch.softmax(q @ k + key_bias, dim=-1)
+        if self.differential:
+            heads = v.shape[0]
+            weights = weights[:, :heads] - weights[:, heads:]
         out: Tensor = self.to_out((weights @ v).transpose(1, 2).flatten(2))
         return out
 
@@ -86,9 +70,11 @@ class _Block(nn.Module):
         dim = config.embed_dim
         self.to_scale_shift_gate = nn.Parameter(torch.zeros(6 * dim))
         self.pre_norm = RMSNorm(dim, _NORM_EPS)
-        self.self_attn = _SelfAttention(dim, config.head_dim)
+        self.self_attn = SelfAttention(
+            dim, config.head_dim, partial(RMSNorm, config.head_dim, _QK_NORM_EPS), differential=config.differential
+        )
         self.cross_attend_norm = RMSNorm(dim, _NORM_EPS)
-        self.cross_attn = _CrossAttention(dim, config.head_dim)
+        self.cross_attn = _CrossAttention(dim, config.head_dim, differential=config.differential)
         self.to_local_embed = mlp(config.local_add_cond_dim, dim, bias=True)
         self.ff_norm = RMSNorm(dim, _NORM_EPS)
         self.ff = FeedForward(dim, config.ff_dim)
@@ -103,7 +89,11 @@ class _Block(nn.Module):
         row_bias: Tensor | None,
     ) -> Tensor:
         scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = (self.to_scale_shift_gate + modulation).chunk(6)
-        attended = self.self_attn(self.pre_norm(h, scale_1) + shift_1, rotary, row_bias)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return ops.attention(ops.rotary(q, *rotary), ops.rotary(k, *rotary), v, row_bias)
+
+        attended = self.self_attn(self.pre_norm(h, scale_1) + shift_1, attend)
         h = h + attended * torch.sigmoid(1 - gate_1)
         h = h + self.cross_attn(self.cross_attend_norm(h), *cross)
         h = h + local

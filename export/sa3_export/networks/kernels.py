@@ -1,4 +1,4 @@
-"""The three operations that each target wants spelled in its own way.
+"""The operations that each target wants spelled in its own way.
 
 Modules call `attention`, `rms_norm` and `rotary`. In PyTorch they are what their names say; inside
 `use_kernels(...)` an exporter puts its target's fused operators in their place, so that one set of modules
@@ -18,7 +18,7 @@ from torch import Tensor
 class Kernels(Protocol):
     """What a target provides. Heads stay next to their width: (B, S, H, D) in, (B, S, H, D) out."""
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> Tensor: ...
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor: ...
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor: ...
 
@@ -30,9 +30,9 @@ class Kernels(Protocol):
 class TorchKernels:
     """Plain PyTorch: the definition that every other target is measured against."""
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H, S, D)
-        return F.scaled_dot_product_attention(q, k, v, key_bias).transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k, v, bias).transpose(1, 2)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), eps=eps) * weight
@@ -60,10 +60,12 @@ def use_kernels(kernels: Kernels) -> Iterator[None]:
         _kernels.reset(token)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(D) + key_bias) v over (B, S, H, D); keys, values and key_bias (1, K) may be of another
-    length K."""
-    return _kernels.get().attention(q, k, v, key_bias)
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias) v over (B, S, H, D); keys and values may be of another length K.
+
+    bias: (1, K), of keys, or (B, 1, S, K).
+    """
+    return _kernels.get().attention(q, k, v, bias)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -1,13 +1,28 @@
 """Small parts that several networks share."""
 
+import copy
+import itertools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sa3_export.networks import kernels as ops
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def with_the_same_weights(module: _Module) -> _Module:
+    """A copy whose parameters are the module's own until they are replaced: two denoisers would take gigabytes.
+
+    Whoever arranges a graph otherwise for a format works on such a copy: the original is what the result is measured
+    against.
+    """
+    shared = itertools.chain(module.parameters(), module.buffers())
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
 class RotaryEmbedding(nn.Module):
@@ -99,24 +114,26 @@ class HiddenScale(NamedTuple):
 
 
 class _GLU(nn.Module):
-    def __init__(self, dim: int, inner_dim: int):
+    def __init__(self, dim: int, inner_dim: int, *, sine: bool):
         super().__init__()
+        self.sine = sine
         self.proj = nn.Linear(dim, 2 * inner_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         # Two products on the halves of the weight: splitting one wide result would copy it.
         weights, biases = equal_parts(self.proj.weight, 2), equal_parts(self.proj.bias, 2)
         value, gate = (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
-        return value * F.silu(gate)
+        return value * (torch.sin(math.pi * gate) if self.sine else F.silu(gate))
 
 
 class FeedForward(nn.Module):
-    """SwiGLU: (value * silu(gate)) W + b; the gate is the second half of the first projection."""
+    """SwiGLU: (value * silu(gate)) W + b; the gate is the second half of the first projection. With `sine` the gate is
+    sin(pi * gate)."""
 
-    def __init__(self, dim: int, inner_dim: int):
+    def __init__(self, dim: int, inner_dim: int, *, sine: bool = False):
         super().__init__()
         # Index 1 is a rearrangement without weights in the reference, hence the checkpoint's ff.0 and ff.2.
-        self.ff = nn.Sequential(_GLU(dim, inner_dim), nn.Identity(), nn.Linear(inner_dim, dim))
+        self.ff = nn.Sequential(_GLU(dim, inner_dim, sine=sine), nn.Identity(), nn.Linear(inner_dim, dim))
 
     @property
     def input_projection(self) -> nn.Linear:
@@ -127,7 +144,7 @@ class FeedForward(nn.Module):
 
     @property
     def hidden(self) -> HiddenScale:
-        """value * silu(gate): in proportion to value."""
+        """value * f(gate): in proportion to value."""
         reader = self.ff[2]
         assert isinstance(reader, nn.Linear)
         return HiddenScale(self.input_projection, slice(reader.in_features), reader)
@@ -170,3 +187,34 @@ def projections(x: Tensor, linear: nn.Linear, count: int, head_dim: int) -> list
     weights = equal_parts(linear.weight, count)
     biases = [None] * count if linear.bias is None else equal_parts(linear.bias, count)
     return [split_heads(F.linear(x, weight, bias), head_dim) for weight, bias in zip(weights, biases, strict=True)]
+
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys, values (B, S, H, D) -> (B, S, H, D)
+
+
+class SelfAttention(nn.Module):
+    """Attention of a sequence to itself; with `differential`, by one pair of queries and keys minus by another, over
+    the same values."""
+
+    def __init__(self, dim: int, head_dim: int, norm: Callable[[], nn.Module], *, differential: bool):
+        super().__init__()
+        self.head_dim, self.differential = head_dim, differential
+        self.to_qkv = nn.Linear(dim, (5 if differential else 3) * dim, bias=False)  # q, k, v, and q, k to subtract
+        self.to_out = nn.Linear(dim, dim, bias=False)
+        self.q_norm, self.k_norm = norm(), norm()
+
+    @property
+    def hidden(self) -> HiddenScale:
+        """What is attended: means of values, the third part of the projection."""
+        width = self.to_out.in_features
+        return HiddenScale(self.to_qkv, slice(2 * width, 3 * width), self.to_out)
+
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+        """x (B, S, W); `attend` rotates by position what it is given, and says who attends to whom."""
+        q, k, v, *subtracted = projections(x, self.to_qkv, 5 if self.differential else 3, self.head_dim)
+        attended = attend(self.q_norm(q), self.k_norm(k), v)
+        if self.differential:
+            q, k = subtracted
+            attended = attended - attend(self.q_norm(q), self.k_norm(k), v)
+        out: Tensor = self.to_out(attended.flatten(2))
+        return out

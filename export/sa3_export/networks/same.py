@@ -1,76 +1,100 @@
-"""SAME-S, the autoencoder: patches of a waveform to latent frames and back.
+"""SAME, the autoencoder: patches of a waveform to latent frames and back.
 
-Both directions work on windows of two frames, half the blocks on the grid and half on a grid shifted by a frame.
+SAME-S works on windows of two frames, half the blocks on the grid and half on a grid shifted by a frame; SAME-L on one
+sequence, each token attending to a frame's length on either side.
 Noise that the reference adds while decoding is left out: a seed gives the same audio each time.
 """
 
-import copy
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sa3_edge.manifest import MASKED_LOGIT
 from sa3_export.config.same import AutoencoderConfig, ResamplerConfig
 from sa3_export.networks import kernels as ops
-from sa3_export.networks.layers import DynamicTanh, FeedForward, HiddenScale, RotaryEmbedding, projections
+from sa3_export.networks.layers import DynamicTanh, FeedForward, RotaryEmbedding, SelfAttention, with_the_same_weights
 
 
-def _window_tokens(config: ResamplerConfig) -> int:
-    assert config.frames_per_window is not None
-    return config.frames_per_window * config.frame_tokens
-
-
-class _DifferentialAttention(nn.Module):
-    """Attention by one pair of queries and keys minus attention by another, over the same values."""
-
-    def __init__(self, dim: int, head_dim: int):
-        super().__init__()
-        self.head_dim = head_dim
-        self.to_qkv = nn.Linear(dim, 5 * dim, bias=False)
-        self.to_out = nn.Linear(dim, dim, bias=False)
-        self.q_norm = DynamicTanh(head_dim)
-        self.k_norm = DynamicTanh(head_dim)
-
-    @property
-    def hidden(self) -> HiddenScale:
-        """What is attended: means of values, one minus the other, the third part of the projection."""
-        width = self.to_out.in_features
-        return HiddenScale(self.to_qkv, slice(2 * width, 3 * width), self.to_out)
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        q, k, v, q_diff, k_diff = projections(x, self.to_qkv, 5, self.head_dim)
-        q, q_diff = (ops.rotary(self.q_norm(each), cos, sin) for each in (q, q_diff))
-        k, k_diff = (ops.rotary(self.k_norm(each), cos, sin) for each in (k, k_diff))
-        attended = ops.attention(q, k, v) - ops.attention(q_diff, k_diff, v)
-        out: Tensor = self.to_out(attended.flatten(2))
-        return out
-
-    def fold_scales(self) -> None:
-        """Leave the alphas of the norms of queries and keys to the projection that they follow."""
-        q_scale, k_scale = self.q_norm.alpha, self.k_norm.alpha
-        assert q_scale is not None
-        assert k_scale is not None
-        parts = (q_scale, k_scale, torch.ones(1), q_scale, k_scale)  # q, k, v, q_diff, k_diff
-        scales = torch.cat(parts).repeat_interleave(self.to_out.in_features)
-        self.to_qkv.weight = nn.Parameter(self.to_qkv.weight * scales[:, None], requires_grad=False)
-        if self.to_qkv.bias is not None:
-            self.to_qkv.bias = nn.Parameter(self.to_qkv.bias * scales, requires_grad=False)
-        self.q_norm.alpha = self.k_norm.alpha = None
+def _fold_scales(attention: SelfAttention) -> None:
+    """Leave the alphas of the norms of queries and keys to the projection that they follow."""
+    q_norm, k_norm = attention.q_norm, attention.k_norm
+    assert isinstance(q_norm, DynamicTanh)
+    assert isinstance(k_norm, DynamicTanh)
+    assert q_norm.alpha is not None
+    assert k_norm.alpha is not None
+    parts = (q_norm.alpha, k_norm.alpha, torch.ones(1), q_norm.alpha, k_norm.alpha)  # q, k, v, and q, k to subtract
+    scales = torch.cat(parts).repeat_interleave(attention.to_out.in_features)
+    attention.to_qkv.weight = nn.Parameter(attention.to_qkv.weight * scales[:, None], requires_grad=False)
+    if attention.to_qkv.bias is not None:
+        attention.to_qkv.bias = nn.Parameter(attention.to_qkv.bias * scales, requires_grad=False)
+    q_norm.alpha = k_norm.alpha = None
 
 
 class _Block(nn.Module):
-    def __init__(self, config: ResamplerConfig):
-        super().__init__()
-        self.pre_norm = DynamicTanh(config.width)
-        self.self_attn = _DifferentialAttention(config.width, config.head_dim)
-        self.ff_norm = DynamicTanh(config.width)
-        self.ff = FeedForward(config.width, config.ff_dim)
-        self.rope = RotaryEmbedding(config.rotated_dim, _window_tokens(config))
+    """Tokens of a batch of windows, each attending to all of its own; with `sliding`, those of a sequence of frames,
+    each attending to the tokens within a frame's length to either side."""
 
-    def forward(self, x: Tensor) -> Tensor:  # (windows, tokens, W)
-        x = x + self.self_attn(self.pre_norm(x), *self.rope(x.shape[1]))
+    def __init__(self, config: ResamplerConfig, *, sine: bool):
+        super().__init__()
+        self.sliding = config.frames_per_window is None
+        self.frame_tokens = config.frame_tokens
+        self.pre_norm = DynamicTanh(config.width)
+        self.self_attn = SelfAttention(
+            config.width, config.head_dim, partial(DynamicTanh, config.head_dim), differential=True
+        )
+        self.ff_norm = DynamicTanh(config.width)
+        self.ff = FeedForward(config.width, config.ff_dim, sine=sine)
+        # Only differences of positions count: a sliding window is three frames, wherever it is.
+        self.rope = RotaryEmbedding(config.rotated_dim, (config.frames_per_window or 3) * config.frame_tokens)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x (windows, tokens, W), or sliding (frames, tokens, W) and their `bias` (frames, 1, tokens, 3 tokens)."""
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return self._attend(q, k, v, bias)
+
+        x = x + self.self_attn(self.pre_norm(x), attend)
         out: Tensor = x + self.ff(self.ff_norm(x))
         return out
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        cos, sin = self.rope.cos, self.rope.sin
+        if not self.sliding:
+            return ops.attention(ops.rotary(q, cos, sin), ops.rotary(k, cos, sin), v)
+        middle = slice(self.frame_tokens, 2 * self.frame_tokens)
+        k, v = _with_neighbours(k), _with_neighbours(v)
+        return ops.attention(ops.rotary(q, cos[middle], sin[middle]), ops.rotary(k, cos, sin), v, bias)
+
+
+def _with_neighbours(frames: Tensor) -> Tensor:
+    """Frames (F, n, H, D) -> each between the one before and the one after (F, 3 n, H, D), zeros beyond the ends."""
+    nothing = torch.zeros_like(frames[:1])
+    padded = torch.cat((nothing, frames, nothing))
+    return torch.cat((padded[:-2], frames, padded[2:]), dim=1)
+
+
+class _SlidingWindow(nn.Module):
+    """Who sees whom in a sequence of frames whose tokens see a frame's length to either side."""
+
+    unreached: Tensor
+
+    def __init__(self, tokens: int):
+        super().__init__()
+        self.tokens = tokens
+        positions = torch.arange(3 * tokens, device="cpu")
+        distance = positions[None] - positions[tokens : 2 * tokens, None]
+        self.register_buffer("unreached", (distance.abs() > tokens).float() * MASKED_LOGIT, persistent=False)
+
+    def bias(self, frames: Tensor) -> Tensor:
+        """For frames (F, tokens, W): 0 on the logits of what is seen, MASKED_LOGIT and less on what is out of reach or
+        beyond the ends. (F, 1, tokens, 3 tokens)"""
+        there = frames[:, :1, :1] * 0
+        beyond = there[:1] + MASKED_LOGIT
+        before, after = torch.cat((beyond, there[1:])), torch.cat((there[1:], beyond))
+        ends = torch.cat([each.expand(-1, -1, self.tokens) for each in (before, there, after)], dim=2)
+        return self.unreached + ends[:, None]
 
 
 class _Resampler(nn.Module):
@@ -85,12 +109,19 @@ class _Resampler(nn.Module):
             else nn.Identity()
         )
         self.new_tokens = nn.Parameter(torch.zeros(1, 1, config.width))
-        self.transformers = nn.ModuleList(_Block(config) for _ in range(config.depth))
+        self.window = _SlidingWindow(config.frame_tokens)
+        first_sine = config.depth - config.sine_blocks
+        self.transformers = nn.ModuleList(_Block(config, sine=index >= first_sine) for index in range(config.depth))
 
     def attend(self, frames: Tensor) -> Tensor:
-        """Run the blocks over frames (n, 1 + stride, W), n even."""
-        width, tokens = self.config.width, 1 + self.config.stride
-        window = _window_tokens(self.config)
+        """Run the blocks over frames (n, 1 + stride, W), n whole windows."""
+        width, tokens = self.config.width, self.config.frame_tokens
+        if self.config.frames_per_window is None:
+            bias = self.window.bias(frames)
+            for block in self.transformers:
+                frames = block(frames, bias)
+            return frames
+        window = self.config.frames_per_window * tokens
         on_grid = self.config.depth // 2
         x = frames.reshape(-1, window, width)
         for block in self.transformers[:on_grid]:
@@ -164,7 +195,7 @@ class _Bottleneck(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """SAME-S with its patching and its bottleneck."""
+    """SAME with its patching and its bottleneck."""
 
     def __init__(self, config: AutoencoderConfig):
         super().__init__()
@@ -174,7 +205,7 @@ class Autoencoder(nn.Module):
         self.bottleneck = _Bottleneck(config.encoder.latent_dim)
 
     def encode(self, audio: Tensor) -> Tensor:
-        """Audio (1, channels, N), N a multiple of two frames -> latents (1, C, N / samples per frame)."""
+        """Audio (1, channels, N), N whole windows -> latents (1, C, N / samples per frame)."""
         # (1, channels, patches, patch_size)
         patches = audio.reshape(1, self.config.audio_channels, -1, self.config.patch_size)
         z = self.encoder(patches.transpose(2, 3).flatten(1, 2))
@@ -185,16 +216,16 @@ class Autoencoder(nn.Module):
     def folded(self) -> "Autoencoder":
         """The same function in fewer passes over the activations: what norms multiply by and add is in the linear
         layers beside them."""
-        copied = copy.deepcopy(self)
+        copied = with_the_same_weights(self)
         for block in copied.modules():
             if isinstance(block, _Block):
                 block.pre_norm.fold_into_next(block.self_attn.to_qkv)
                 block.ff_norm.fold_into_next(block.ff.input_projection)
-                block.self_attn.fold_scales()
+                _fold_scales(block.self_attn)
         return copied
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (1, C, n), n even -> audio (1, channels, n * samples per frame)."""
+        """Latents (1, C, n), n whole windows -> audio (1, channels, n * samples per frame)."""
         patches: Tensor = self.decoder(latents * self.bottleneck.running_std)  # (1, channels * patch_size, patches)
         split = patches.reshape(1, self.config.audio_channels, self.config.patch_size, -1)
         return split.transpose(2, 3).flatten(2)

@@ -22,15 +22,14 @@ ort = load_onnxruntime()
 
 def export_onnx(
     graph: Graph,
-    described: m.Graph,
     folder: Path,
     facts: Mapping[str, str],
     choices: Mapping[m.GraphName, Choice],
 ) -> m.Artifact:
     """Write `folder`/NAME.onnx and say what it is.
 
-    `described` is the graph's interface in the manifest, which an ONNX graph takes as it is; `facts` are stamped into
-    the file. Raises ParityError if the saved graph does not compute what its module computes.
+    Its inputs and outputs are the graph's own; `facts` are stamped into the file. Raises ParityError if the saved graph
+    does not compute what its module computes.
     """
     path, choice = folder / f"{graph.name}.onnx", choices[graph.name]
     precision = settle(choice, (size for hidden in hidden_tensors(graph) for size in hidden.reader.weight.shape))

@@ -5,8 +5,6 @@ that makes a tensor and the one that reads it, channels can be scaled down and u
 Scales are powers of two, so in fp32 not one bit of the result changes.
 """
 
-import copy
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sa3_export.graphs.graph import Graph
-from sa3_export.networks.layers import HiddenScale
+from sa3_export.networks.layers import HiddenScale, with_the_same_weights
 from sa3_export.onnx.quantize import LARGEST
 
 # How much of the difficulty moves from the activation to the weights: 0 evens out the weights alone, 1 the activation.
@@ -39,7 +37,7 @@ def smooth(graph: Graph) -> Graph:
     Channels are measured on random inputs; what is best is decided on others, by the error of the layer that reads.
     The modules of `graph` stay as they are: the result is measured against them.
     """
-    graph = replace(graph, arranged=_with_the_same_weights(graph.traced))
+    graph = replace(graph, arranged=with_the_same_weights(graph.traced))
     length = min(graph.longest, _SEEN * graph.step)
     tensors = {hidden.reader: hidden for hidden in hidden_tensors(graph)}
     largest: dict[nn.Linear, Tensor] = {}
@@ -62,12 +60,6 @@ def smooth(graph: Graph) -> Graph:
         for reader, scale in best.items():
             tensors[reader].divide(scale)
     return graph
-
-
-def _with_the_same_weights(module: nn.Module) -> nn.Module:
-    """A copy whose parameters are the module's own until they are replaced: two denoisers would take gigabytes."""
-    shared = itertools.chain(module.parameters(), module.buffers())
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
 @contextmanager

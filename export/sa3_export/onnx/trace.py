@@ -27,10 +27,10 @@ _CONTRIB_VERSION = 1
 class OnnxKernels:
     """The fused operators. Heads travel folded into the last axis, as the operators take them."""
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None = None) -> Tensor:
-        if key_bias is not None:
-            raise NotImplementedError("ONNX graphs take any length, so no frame is ever masked")
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         length, heads, head_dim = q.shape[1:]
+        if bias is not None and bias.ndim == 2:
+            raise NotImplementedError("ONNX graphs take any length, so no frame is ever masked")
         if isinstance(length, int):
             # Windows, a few tokens each: opset 23's operator, which is done with them sooner.
             operator, version, attributes = "Attention", OPSET, ("q_num_heads", "kv_num_heads")
@@ -38,12 +38,15 @@ class OnnxKernels:
             # Whole sequences: ONNX Runtime's own, whose kernel works in tiles; the other stores all logits.
             operator, version, attributes = "com.microsoft::MultiHeadAttention", _CONTRIB_VERSION, ("num_heads",)
         folded = [each.flatten(2) for each in (q, k, v)]
+        shape = folded[0].shape
+        if bias is not None:
+            folded.append(bias)
         attended: Tensor = symbolic(
             operator,
             folded,
             dict.fromkeys(attributes, heads),
             dtype=q.dtype,
-            shape=folded[0].shape,
+            shape=shape,
             version=version,
         )
         return split_heads(attended, head_dim)

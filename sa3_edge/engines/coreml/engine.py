@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors, chosen_units
 from sa3_edge.engines.cache import cache_entry
-from sa3_edge.engines.coreml.fixed_lengths import DYNAMIC, FunctionChooser, Sizes, cut, fill, measure_axes, shape_of
+from sa3_edge.engines.coreml.fixed_lengths import DYNAMIC, FunctionChooser, Sizes, crop, measure_axes, pad, shape_of
 from sa3_edge.errors import BundleError, EngineError, Remedy, RequestError
-from sa3_edge.manifest import Artifact, ComputeUnits, Graph, GraphName, Tensor
+from sa3_edge.manifest import Artifact, ComputeUnits, Graph, GraphName, PackageInput
 
-# What every step of a run is given again: cast and filled up once.
-_SHARED_BY_STEPS = frozenset({"cross_k", "cross_v", "global_embed", "local_embed", "key_bias"})
 _WITH_NEURAL_ENGINE = frozenset({"all", "cpu_and_ne"})
 _OLDEST_MACOS = 15
 
@@ -80,39 +78,48 @@ class CoreMLSession:
     """One graph: functions are loaded when a length first needs them, and kept."""
 
     def __init__(
-        self, name: GraphName, graph: Graph, artifact: Artifact, units: ComputeUnits, load: Callable[[str], Predictor]
+        self,
+        name: GraphName,
+        graph: Graph,
+        artifact: Artifact,
+        memory_tokens: int,
+        units: ComputeUnits,
+        load: Callable[[str], Predictor],
     ):
         self._name, self._graph, self._load = name, graph, load
-        self._inputs = artifact.inputs or graph.inputs
-        self._chooser = FunctionChooser(graph, artifact, prefer_fixed=units in _WITH_NEURAL_ENGINE)
+        self._inputs = artifact.inputs or [
+            PackageInput(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, pad="zeros", per="step")
+            for tensor in graph.inputs
+        ]
+        self._chooser = FunctionChooser(graph, artifact, memory_tokens, prefer_fixed=units in _WITH_NEURAL_ENGINE)
         self._loaded: dict[str, Predictor] = {}
-        self._filled: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}  # by input: what was given, filled up
+        self._padded: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}  # by input: what was given, and that padded
 
     def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         sizes = measure_axes(self._graph.inputs, inputs, self._name)
         function, target = self._chooser.choose(sizes)
         if function not in self._loaded:
             self._loaded[function] = self._load(function)
-        filled = {}
+        padded = {}
         for tensor in self._inputs:
             given = inputs.get(tensor.name)
             if given is None:  # the package's own mask: nothing that was given is masked
                 given = np.zeros(shape_of(tensor, sizes), np.float32)
-            filled[tensor.name] = self._fill(tensor, given, target)
+            padded[tensor.name] = self._pad(tensor, given, target)
         try:
-            outputs = self._loaded[function].predict(filled)
+            outputs = self._loaded[function].predict(padded)
         except Exception as error:  # Core ML's errors arrive as RuntimeError and as others
             raise EngineError(f"Core ML failed in {self._name} ({function}): {error}") from error
-        return {tensor.name: cut(tensor, np.asarray(outputs[tensor.name]), sizes) for tensor in self._graph.outputs}
+        return {tensor.name: crop(tensor, np.asarray(outputs[tensor.name]), sizes) for tensor in self._graph.outputs}
 
-    def _fill(self, tensor: Tensor, given: NDArray[Any], target: Sizes) -> NDArray[Any]:
-        if tensor.name not in _SHARED_BY_STEPS:
-            return fill(tensor, given, target)
-        source, filled = self._filled.get(tensor.name, (None, None))
-        if source is not given or filled is None or filled.shape != shape_of(tensor, target):
-            filled = fill(tensor, given, target)
-            self._filled[tensor.name] = given, filled
-        return filled
+    def _pad(self, tensor: PackageInput, given: NDArray[Any], target: Sizes) -> NDArray[Any]:
+        if tensor.per == "step":
+            return pad(tensor, given, target)
+        source, padded = self._padded.get(tensor.name, (None, None))
+        if source is not given or padded is None or padded.shape != shape_of(tensor, target):
+            padded = pad(tensor, given, target)
+            self._padded[tensor.name] = given, padded
+        return padded
 
 
 def compile_package(runtime: Runtime, package: Path, destination: Path) -> None:
@@ -124,7 +131,13 @@ def compile_package(runtime: Runtime, package: Path, destination: Path) -> None:
 
 
 def open_session(
-    runtime: Runtime, name: GraphName, graph: Graph, artifact: Artifact, model: Path, units: ComputeUnits
+    runtime: Runtime,
+    name: GraphName,
+    graph: Graph,
+    artifact: Artifact,
+    memory_tokens: int,
+    model: Path,
+    units: ComputeUnits,
 ) -> CoreMLSession:
     """A session of the compiled `model` of a graph; it raises EngineError for a function that cannot be loaded."""
 
@@ -134,7 +147,7 @@ def open_session(
         except Exception as error:
             raise EngineError(f"Core ML cannot load {name} ({function}): {error}") from error
 
-    return CoreMLSession(name, graph, artifact, units, load)
+    return CoreMLSession(name, graph, artifact, memory_tokens, units, load)
 
 
 class CoreMLEngine:
@@ -152,7 +165,10 @@ class CoreMLEngine:
         artifact = bundle.artifact(graph, self.artifact)
         units = self._units or artifact.compute_units or "all"
         model = self._compiled(bundle, artifact)
-        return open_session(self._runtime, graph, bundle.manifest.graphs[graph], artifact, model, units)
+        manifest = bundle.manifest
+        return open_session(
+            self._runtime, graph, manifest.graphs[graph], artifact, manifest.memory_tokens, model, units
+        )
 
     def describe(self) -> str:
         return f"Core ML, {self._runtime.version}, compute units {self._units or 'as the bundle says'}"

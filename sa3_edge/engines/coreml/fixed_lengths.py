@@ -1,6 +1,6 @@
-"""Inputs of any length in functions of fixed lengths: which function, how inputs are filled up, what is cut off.
+"""Runs a variable-length call on a fixed-shape function: picks it, pads the inputs, crops the outputs.
 
-Filled exactly: frames and keys that only fill a length are masked out of every softmax, and cut from the result.
+Exact: frames and keys that only pad a length are masked out of every softmax, and cropped from the result.
 """
 
 from collections.abc import Mapping
@@ -9,16 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.errors import EngineError
-from sa3_edge.manifest import Artifact, Graph, Tensor
+from sa3_edge.manifest import MASKED_LOGIT, Artifact, Graph, PackageInput, Tensor
 
 AnyArray = NDArray[np.generic]
 Sizes = Mapping[str, int]
 
 DYNAMIC = "main"  # the function of a package that takes any length
-MASKED_LOGIT = -3e4  # out of a softmax in fp16 and fp32 alike, and finite
-_MASKS = frozenset({"key_bias", "frame_bias"})
-_LAST_REPEATS = "local_embed"  # text-to-audio has one local embedding, the last row, for all frames
-_FRAMES, _ROWS = "frames", "rows"
 
 
 def measure_axes(tensors: list[Tensor], inputs: Mapping[str, AnyArray], graph: str) -> dict[str, int]:
@@ -28,7 +24,9 @@ def measure_axes(tensors: list[Tensor], inputs: Mapping[str, AnyArray], graph: s
         if tensor.name not in inputs:
             raise EngineError(f"{graph} needs the input {tensor.name}, which was not given")
         shape = inputs[tensor.name].shape
-        for axis, size in zip(tensor.shape, shape, strict=False):
+        if len(shape) != len(tensor.shape):
+            raise EngineError(f"{graph}: {tensor.name} has the shape {shape}, expected {tuple(tensor.shape)}")
+        for axis, size in zip(tensor.shape, shape, strict=True):
             if isinstance(axis, str):
                 sizes.setdefault(axis, size)
         if shape != shape_of(tensor, sizes):
@@ -37,14 +35,17 @@ def measure_axes(tensors: list[Tensor], inputs: Mapping[str, AnyArray], graph: s
 
 
 class FunctionChooser:
-    """Chooses a package's function for the lengths of a call, and the sizes its inputs are filled up to."""
+    """Chooses a package's function for the lengths of a call, and the sizes that its inputs are padded to."""
 
-    def __init__(self, graph: Graph, artifact: Artifact, *, prefer_fixed: bool):
+    def __init__(self, graph: Graph, artifact: Artifact, memory_tokens: int, *, prefer_fixed: bool):
         self._functions = artifact.functions
         self._prefer_fixed = prefer_fixed
         self._leading = next(axis for axis in graph.inputs[0].shape if isinstance(axis, str))
         own_inputs = {tensor.name for tensor in artifact.inputs}
         self._maskable = bool(own_inputs - {tensor.name for tensor in graph.inputs})
+        # What a package wants all rows of, one a memory token and a frame; the host may have fewer.
+        rows = {axis for tensor in artifact.inputs if tensor.pad == "repeat_last" for axis in tensor.shape}
+        self._rows = {axis: memory_tokens for axis in rows if isinstance(axis, str)} if memory_tokens else {}
 
     def choose(self, sizes: Sizes) -> tuple[str, dict[str, int]]:
         """The function's name and the sizes of all named axes in it."""
@@ -58,14 +59,7 @@ class FunctionChooser:
             for name, fixed in by_length:
                 if all(fixed[axis] >= size for axis, size in sizes.items()):
                     return name, dict(fixed)
-        return DYNAMIC, {**sizes, **self._all_rows(sizes)}
-
-    def _all_rows(self, sizes: Sizes) -> dict[str, int]:
-        """A package's denoiser wants a row for each memory token and frame, the host may have fewer."""
-        for fixed in self._functions.values():
-            if _ROWS in fixed:
-                return {_ROWS: sizes[_FRAMES] + fixed[_ROWS] - fixed[_FRAMES]}
-        return {}
+        return DYNAMIC, {**sizes, **{axis: sizes[self._leading] + memory for axis, memory in self._rows.items()}}
 
 
 def shape_of(tensor: Tensor, sizes: Sizes) -> tuple[int, ...]:
@@ -73,20 +67,20 @@ def shape_of(tensor: Tensor, sizes: Sizes) -> tuple[int, ...]:
     return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in tensor.shape)
 
 
-def fill(tensor: Tensor, array: AnyArray, sizes: Sizes) -> AnyArray:
+def pad(tensor: PackageInput, array: AnyArray, sizes: Sizes) -> AnyArray:
     """An input in the package's dtype and the function's shape; no copy where it has both."""
     array = array.astype(tensor.dtype, copy=False)
     missing = [wanted - size for wanted, size in zip(shape_of(tensor, sizes), array.shape, strict=True)]
     if not any(missing):
         return np.ascontiguousarray(array)
     widths = [(0, count) for count in missing]
-    if tensor.name == _LAST_REPEATS:
+    if tensor.pad == "repeat_last":
         return np.pad(array, widths, mode="edge")
-    return np.pad(array, widths, constant_values=MASKED_LOGIT if tensor.name in _MASKS else 0)
+    return np.pad(array, widths, constant_values=MASKED_LOGIT if tensor.pad == "mask" else 0)
 
 
-def cut(tensor: Tensor, array: AnyArray, sizes: Sizes) -> AnyArray:
-    """An output in the graph's dtype, without what belongs to filled-up frames."""
+def crop(tensor: Tensor, array: AnyArray, sizes: Sizes) -> AnyArray:
+    """An output in the graph's dtype, without what belongs to frames that only pad."""
     where = tuple(
         slice(sizes[axis]) if isinstance(axis, str) and axis in sizes else slice(None) for axis in tensor.shape
     )

@@ -15,7 +15,7 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.models import installed
 from sa3_edge.models.catalog import data_folder, installed_models, models_folder
 from sa3_export import make_bundle
-from sa3_export.graphs.graph import GRAPHS
+from sa3_export.graphs import GRAPHS
 from tests.conftest import RunCli
 
 DENOISER = "denoiser.onnx.data"

@@ -20,7 +20,7 @@ from sa3_edge.manifest import decode_manifest, encode_manifest
 from sa3_edge.models import download, installed, pull
 from sa3_edge.models.catalog import PUBLISHED, data_folder, installed_models, models_folder
 from sa3_export import make_bundle
-from sa3_export.graphs.graph import GRAPHS
+from sa3_export.graphs import GRAPHS
 from tests.conftest import RunCli
 from tests.stand_ins.hub import StandInHub
 
@@ -469,7 +469,7 @@ def test_no_checkpoint_and_no_such_model(run_cli: RunCli, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--engine", "onnx,abacus"), "unknown format 'abacus'"),
+        (("--formats", "onnx,abacus"), "unknown format 'abacus'"),
         (("--engine", "coreml", "--precision", "int3"), "int3"),
     ],
 )

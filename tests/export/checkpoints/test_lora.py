@@ -22,7 +22,7 @@ from sa3_edge.errors import RequestError
 from sa3_edge.files import sha256_of
 from sa3_export import AdapterFile, CheckpointError
 from sa3_export.checkpoints.published import Checkpoint
-from sa3_export.graphs.graph import GRAPHS
+from sa3_export.graphs import GRAPHS
 from tests.conftest import RunCli
 
 ort = load_onnxruntime()

@@ -23,33 +23,36 @@ def test_there_are_configs_to_read() -> None:
     assert {path.stem for path in CONFIGS} == {"medium", "medium-base", "small-music", "small-music-base"}
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if "small" in path.name], ids=lambda path: path.stem)
-def test_small_has_exactly_the_tensors_that_the_modules_expect(path: Path) -> None:
-    published = json.loads((DATA / "small_checkpoint_keys.json").read_text())
-    assert len(published) == 685
+# Tensors, millions of parameters of the transformer and of the autoencoder.
+_PUBLISHED = {"small": (685, 459.13, 108.24), "medium": (997, 1453.17, 852.13)}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_published_model_has_exactly_the_tensors_that_the_modules_expect(path: Path) -> None:
+    size = path.stem.partition("-")[0]
+    published = json.loads((DATA / f"{size}_checkpoint_keys.json").read_text())
     reading = Reading()
     config = read_model_config(path, reading)
     assert reading.unknown == []
     shapes = expected_shapes(config)
     assert shapes == {name: tuple(shape) for name, shape in published.items()}
-    parameters = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("model.model."))
-    assert round(parameters / 1e6, 2) == 459.13
+    parameters = {
+        prefix: sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(prefix)) / 1e6
+        for prefix in ("model.", "pretransform.")
+    }
+    assert (len(shapes), *(round(millions, 2) for millions in parameters.values())) == _PUBLISHED[size]
     assert config.objective == ("rectified_flow" if "base" in path.name else "rf_denoiser")
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if "medium" in path.name], ids=lambda path: path.stem)
-def test_medium_says_that_it_is_not_supported_yet(path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"medium .* not supported yet"):
-        read_model_config(path)
-
-
-@pytest.mark.parametrize(("name", "frames"), [("small-music", 1292), ("small-music-base", 1300)])
+@pytest.mark.parametrize(("name", "frames"), [("small-music", 1292), ("small-music-base", 1300), ("medium", 4096)])
 def test_the_longest_pass_is_the_configs_own(name: str, frames: int) -> None:
     assert read_model_config(DATA / "published_configs" / f"{name}.json").max_frames == frames
 
 
-def test_synthetic_checkpoints_carry_the_published_keys() -> None:
-    assert model_config(SIZES["small"]) == json.loads(SMALL.read_text())
+@pytest.mark.parametrize(("size", "name"), [("small", "small-music"), ("medium", "medium")])
+def test_synthetic_checkpoints_carry_the_published_keys(size: str, name: str) -> None:
+    published = json.loads((DATA / "published_configs" / f"{name}.json").read_text())
+    assert model_config(SIZES[size]) == published
 
 
 def _keys(value: Any, path: str = "") -> set[str]:

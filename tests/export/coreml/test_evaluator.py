@@ -23,8 +23,7 @@ from sa3_export.coreml.gate import prove
 from sa3_export.coreml.kernels import CoreMLKernels
 from sa3_export.coreml.mil_ops import OPERATIONS
 from sa3_export.errors import EvaluationError
-from sa3_export.graphs.graph import GRAPHS, Graph
-from sa3_export.make_bundle import describe
+from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.networks.kernels import TorchKernels
 from tests.stand_ins.coreml import one_thread
 
@@ -33,15 +32,14 @@ __all__ = ["one_thread"]  # a fixture, used by every test here
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
 _program: Callable[..., Callable[[Any], Any]] = mb.program
-Proof = tuple[Graph, m.Graph, m.Artifact, Path]
+Proof = tuple[Graph, m.Artifact, Path]
 
 
 def _exported(checkpoint: Path, name: m.GraphName, folder: Path) -> Proof:
     graph = GRAPHS[name](Checkpoint(checkpoint))
     graph = replace(graph, lengths=graph.lengths[:3])
-    described = describe(graph)
-    artifact = export_coreml(graph, described, folder, {}, CoreMLOptions("fp16", (8, 16)))
-    return graph, described, artifact, folder / f"{name}.mlpackage"
+    artifact = export_coreml(graph, folder, {}, CoreMLOptions("fp16", (8, 16)))
+    return graph, artifact, folder / f"{name}.mlpackage"
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +52,14 @@ def broken(denoiser: Proof, tmp_path: Path) -> Callable[[Callable[[Any], None]],
     """The denoiser's package with its program edited."""
 
     def edit(change: Callable[[Any], None]) -> Proof:
-        graph, described, artifact, path = denoiser
+        graph, artifact, path = denoiser
         copy = tmp_path / path.name
         shutil.copytree(path, copy)
         spec = ct.proto.Model_pb2.Model()
         spec.ParseFromString((copy / MODEL).read_bytes())
         change(spec)
         (copy / MODEL).write_bytes(spec.SerializeToString())
-        return graph, described, artifact, copy
+        return graph, artifact, copy
 
     return edit
 
@@ -72,8 +70,8 @@ def _operations(spec: Any, function: str) -> Any:
 
 
 def _prove(proof: Proof) -> list[m.Parity]:
-    graph, described, artifact, path = proof
-    return prove(graph, described, artifact, Package(path))
+    graph, artifact, path = proof
+    return prove(graph, artifact, Package(path))
 
 
 def test_a_right_package_passes(denoiser: Proof) -> None:
@@ -81,7 +79,7 @@ def test_a_right_package_passes(denoiser: Proof) -> None:
 
 
 def test_one_changed_weight_is_refused(denoiser: Proof, tmp_path: Path) -> None:
-    graph, described, artifact, path = denoiser
+    graph, artifact, path = denoiser
     copy = tmp_path / path.name
     shutil.copytree(path, copy)
     weights = bytearray((copy / WEIGHTS).read_bytes())
@@ -90,7 +88,7 @@ def test_one_changed_weight_is_refused(denoiser: Proof, tmp_path: Path) -> None:
     weights[position] ^= 0b1100_0000
     (copy / WEIGHTS).write_bytes(weights)
     with pytest.raises(ParityError, match="denoiser"):
-        prove(graph, described, artifact, Package(copy))
+        prove(graph, artifact, Package(copy))
 
 
 def test_one_swapped_operation_is_refused(broken: Callable[[Callable[[Any], None]], Proof]) -> None:
@@ -116,10 +114,10 @@ def test_a_mislabelled_function_is_refused(broken: Callable[[Callable[[Any], Non
 
 
 def test_a_function_that_the_manifest_does_not_name_is_refused(denoiser: Proof) -> None:
-    graph, described, artifact, path = denoiser
+    graph, artifact, path = denoiser
     fewer = msgspec.structs.replace(artifact, functions={"frames_8": artifact.functions["frames_8"]})
     with pytest.raises(ParityError, match="frames_16"):
-        prove(graph, described, fewer, Package(path))
+        prove(graph, fewer, Package(path))
 
 
 def test_nan_on_zeros_is_refused(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,7 @@ from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.coreml.artifact import export_coreml
 from sa3_export.coreml.evaluator import Package
 from sa3_export.errors import EvaluationError, ExportRequestError
-from sa3_export.graphs.graph import GRAPHS
-from sa3_export.make_bundle import describe
+from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.onnx.artifact import export_onnx
 from sa3_export.parity import snr_db
 from tests.conftest import Golden, RunCli, relative_error
@@ -182,7 +181,7 @@ def test_compressed_weights(
     tiny_checkpoint: Path, half_bundle: Path, precision: str, share: float, tmp_path: Path
 ) -> None:
     graph = GRAPHS["conditioner"](Checkpoint(tiny_checkpoint))
-    artifact = export_coreml(graph, describe(graph), tmp_path, {}, CoreMLOptions(precision))
+    artifact = export_coreml(graph, tmp_path, {}, CoreMLOptions(precision))
     assert artifact.precision == precision
     assert len(artifact.parity) == 3
     plain = Bundle.load(half_bundle).manifest.graphs["conditioner"].artifacts["coreml"]
@@ -201,10 +200,10 @@ def test_unknown_choices_are_refused_before_anything_is_read(tmp_path: Path) -> 
 
 
 def test_the_command_line_names_what_it_does_not_know(run_cli: RunCli, tmp_path: Path) -> None:
-    code, _, err = run_cli("export", "--synthetic", "tiny", "--engine", "tflite", "--out", tmp_path / "out")
+    code, _, err = run_cli("export", "--synthetic", "tiny", "--formats", "tflite", "--out", tmp_path / "out")
     assert (code, "tflite" in err) == (2, True)
     code, _, err = run_cli(
-        "export", "--synthetic", "tiny", "--engine", "coreml", "--precision", "fp8", "--out", tmp_path
+        "export", "--synthetic", "tiny", "--formats", "coreml", "--precision", "fp8", "--out", tmp_path
     )
     assert (code, "fp8" in err) == (2, True)
 
@@ -228,7 +227,7 @@ def test_verify_asks_no_more_than_int8_graphs_can_show(
     quantized: tuple[m.GraphName, ...] = ("text_encoder", "denoiser", "decoder")
     for name in quantized:
         graph = GRAPHS[name](Checkpoint(tiny_checkpoint))
-        onnx = export_onnx(graph, manifest.graphs[name], folder, {}, {name: "int8"})
+        onnx = export_onnx(graph, folder, {}, {name: "int8"})
         manifest.graphs[name].artifacts["onnx"] = onnx
     (folder / m.FILE_NAME).write_bytes(m.encode_manifest(manifest))
     code, out, err = run_cli("verify", folder, "--json")
@@ -391,7 +390,7 @@ def test_export_predicts_where_core_ml_runs(
         return run(package, function, inputs, half=half)
 
     monkeypatch.setattr(Package, "run", remember)
-    artifact = export_coreml(graph, describe(graph), tmp_path, {}, CoreMLOptions("fp16"))
+    artifact = export_coreml(graph, tmp_path, {}, CoreMLOptions("fp16"))
     assert core_ml.functions_run == {("conditioner", "main")}
     assert evaluated.count(False) == len(artifact.parity)  # its structure, by the evaluator, as on any machine
 
@@ -429,3 +428,40 @@ def test_verify_refuses_a_changed_weight(half_bundle: Path, run_cli: RunCli, tmp
 def test_verify_needs_packages(tiny_bundle: Path, run_cli: RunCli) -> None:
     code, _, err = run_cli("verify", tiny_bundle)
     assert (code, "no Core ML packages" in err) == (2, True)
+
+
+def _weights(graph: Graph) -> dict[str, tuple[int, torch.dtype, bytes]]:
+    return {
+        name: (id(tensor), tensor.dtype, tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        for name, tensor in graph.module.state_dict(keep_vars=True).items()
+    }
+
+
+@pytest.mark.parametrize("name", ["text_encoder", "denoiser"])
+def test_export_alters_nothing_of_what_it_is_measured_against(
+    tiny_checkpoint: Path, tmp_path: Path, name: m.GraphName
+) -> None:
+    graph = GRAPHS[name](Checkpoint(tiny_checkpoint))
+    before = _weights(graph)
+    export_coreml(graph, tmp_path, {}, CoreMLOptions("fp16", (16,)))
+    assert _weights(graph) == before
+    export_onnx(graph, tmp_path, {}, {name: "int8"})
+    assert _weights(graph) == before
+
+
+def test_packages_say_how_each_input_is_padded_and_what_changes_by_step(half_bundle: Path) -> None:
+    manifest = decode_manifest((half_bundle / "manifest.json").read_bytes())
+    assert manifest.memory_tokens == 8
+    said = {
+        tensor.name: (tensor.pad, tensor.per)
+        for graph in manifest.graphs.values()
+        for tensor in graph.artifacts["coreml"].inputs
+    }
+    others = {name for name, how in said.items() if how != ("zeros", "run")}
+    assert {name: said[name] for name in others} == {
+        "x": ("zeros", "step"),
+        "t": ("zeros", "step"),
+        "local_embed": ("repeat_last", "run"),
+        "key_bias": ("mask", "run"),
+        "frame_bias": ("mask", "run"),
+    }

@@ -8,8 +8,7 @@ import torch
 from sa3_edge.manifest import GraphName
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.errors import ParityError
-from sa3_export.graphs.graph import GRAPHS, Graph
-from sa3_export.make_bundle import describe
+from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.networks.layers import HiddenScale
 from sa3_export.onnx.artifact import export_onnx, open_session
 from sa3_export.onnx.quantize import block_linears, quantize
@@ -68,7 +67,7 @@ def test_a_fault_of_smoothing_is_found_before_int8_hides_it(
     monkeypatch.setattr(HiddenScale, "divide", forget_the_writer)
     graph = _graph(tiny_checkpoint, name)
     with pytest.raises(ParityError, match="at least 80 dB"):
-        export_onnx(graph, describe(graph), tmp_path, {}, {name: "int8"})
+        export_onnx(graph, tmp_path, {}, {name: "int8"})
 
 
 @pytest.mark.parametrize("name", ["denoiser", "decoder", "encoder"])

@@ -26,6 +26,12 @@ def _tensor(name: str, *shape: int | str, dtype: m.Dtype = "float16") -> m.Tenso
     return m.Tensor(name=name, dtype=dtype, shape=list(shape))
 
 
+def _input(name: str, *shape: int | str, dtype: m.Dtype = "float16", pad: m.Pad = "zeros") -> m.PackageInput:
+    per: m.Per = "step" if name in {"x", "t"} else "run"
+    return m.PackageInput(name=name, dtype=dtype, shape=list(shape), pad=pad, per=per)
+
+
+_PADS: dict[str, m.Pad] = {"key_bias": "mask", "local_embed": "repeat_last"}
 _INPUTS = (
     ("x", (1, CHANNELS, "frames")),
     ("t", (1,)),
@@ -44,8 +50,11 @@ PACKAGE = m.Artifact(
     precision="fp16",
     parity=[],
     inputs=[
-        *(_tensor(name, *shape, dtype="float32" if name == "t" else "float16") for name, shape in _INPUTS),
-        _tensor("frame_bias", 1, "frames"),
+        *(
+            _input(name, *shape, dtype="float32" if name == "t" else "float16", pad=_PADS.get(name, "zeros"))
+            for name, shape in _INPUTS
+        ),
+        _input("frame_bias", 1, "frames", pad="mask"),
     ],
     functions={f"frames_{n}": {"frames": n, "keys": 6, "rows": MEMORY + n} for n in (16, 8)},
     compute_units="cpu_and_ne",
@@ -85,7 +94,7 @@ def _inputs(frames: int, keys: int = 4, rows: int = MEMORY + 1) -> dict[str, NDA
 
 
 def _session(units: m.ComputeUnits, loader: Loader) -> CoreMLSession:
-    return CoreMLSession("denoiser", DENOISER, PACKAGE, units, loader)
+    return CoreMLSession("denoiser", DENOISER, PACKAGE, MEMORY, units, loader)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +175,7 @@ def test_a_graph_without_a_mask_runs_on_a_fixed_function_only_when_it_fits_exact
         outputs=[_tensor("velocity", 1, CHANNELS, "frames", dtype="float32")],
         artifacts={},
     )
-    package = m.Artifact(
-        files=[], precision="fp32", parity=[], inputs=decoder.inputs, functions={"frames_40": {"frames": 40}}
-    )
+    package = m.Artifact(files=[], precision="fp32", parity=[], inputs=[], functions={"frames_40": {"frames": 40}})
     used = []
 
     class Echo:
@@ -179,10 +186,24 @@ def test_a_graph_without_a_mask_runs_on_a_fixed_function_only_when_it_fits_exact
         used.append(function)
         return Echo()
 
-    session = CoreMLSession("decoder", decoder, package, "cpu_and_ne", load)
+    session = CoreMLSession("decoder", decoder, package, 0, "cpu_and_ne", load)
     for frames in (36, 40):
         session.run({"latents": np.ones((1, CHANNELS, frames), F32)})
     assert used == ["main", "frames_40"]
+
+
+def test_the_dynamic_function_gets_a_row_for_each_memory_token_and_frame_without_any_fixed_one() -> None:
+    loader = Loader()
+    package = msgspec.structs.replace(PACKAGE, functions={})
+    CoreMLSession("denoiser", DENOISER, package, MEMORY, "cpu_and_gpu", loader).run(_inputs(5))
+    (given,) = loader.functions["main"].calls
+    assert given["local_embed"].shape == (2, MEMORY + 5, 4)
+
+
+def test_an_input_of_another_rank_is_named() -> None:
+    session = _session("cpu_and_ne", Loader())
+    with pytest.raises(EngineError, match=r"x has the shape \(5,\)"):
+        session.run({**_inputs(5), "x": np.zeros(5, F32)})
 
 
 def test_misshapen_and_missing_inputs_are_named() -> None:

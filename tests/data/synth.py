@@ -1,8 +1,8 @@
-"""Stand-in weights for the tiny checkpoint. Every tensor has its own NumPy stream, seeded by (seed, crc32(name)),
+"""Stand-in weights for the tiny checkpoints. Every tensor has its own NumPy stream, seeded by (seed, crc32(name)),
 so the same names and shapes give the same values on any machine. GAINS make the outputs depend strongly on the inputs:
 without them a random codec answers almost the same whatever it is given, and a test of it tests nothing.
 
-usage: python synth.py OUT [rectified_flow]
+usage: python synth.py tiny|tiny_medium OUT [rectified_flow]
 writes OUT as a checkpoint folder: model.safetensors, model_config.json, t5gemma-b-b-ul2/ (as a base model if asked)
 """
 
@@ -63,19 +63,21 @@ def state_dict(keys: dict[str, list[int]], seed: int) -> dict[str, np.ndarray]:
     return {name: tensor(name, shape, seed) for name, shape in keys.items()}
 
 
-def main(out: Path, objective: str | None = None) -> None:
+def main(name: str, out: Path, objective: str | None = None) -> None:
     from safetensors.numpy import save_file
 
-    here = Path(__file__).resolve().parent
+    data = Path(__file__).resolve().parent
+    here = data / name
     out.mkdir(parents=True, exist_ok=True)
     config = json.loads((here / "model_config.json").read_text())
     if objective:
         config["model"]["diffusion"]["diffusion_objective"] = objective
     (out / "model_config.json").write_text(json.dumps(config, indent=1))
-    shutil.copytree(here / "t5gemma-b-b-ul2", out / "t5gemma-b-b-ul2", dirs_exist_ok=True)
+    # Both have the same text encoder.
+    shutil.copytree(data / "tiny" / "t5gemma-b-b-ul2", out / "t5gemma-b-b-ul2", dirs_exist_ok=True)
     seed = json.loads((here / "golden.json").read_text())["weights_seed"]
     save_file(state_dict(json.loads((here / "keys.json").read_text()), seed), str(out / "model.safetensors"))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:3])
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:4])

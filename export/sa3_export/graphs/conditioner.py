@@ -1,0 +1,75 @@
+"""The conditioner's graph: all that the steps of a run share."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.config.model import ModelConfig
+from sa3_export.graphs.graph import Axes, Graph, TensorSpec, constant, scaled, up_to
+from sa3_export.networks.conditioners import Conditioners
+from sa3_export.networks.dit import DiffusionTransformer
+
+
+class ConditionerGraph(nn.Module):
+    def __init__(self, conditioners: Conditioners, dit: DiffusionTransformer):
+        super().__init__()
+        self.conditioners, self.dit = conditioners, dit
+
+    def forward(
+        self,
+        hidden: Tensor,
+        text_mask: Tensor,
+        padding_scale: Tensor,
+        seconds: Tensor,
+        inpaint_mask: Tensor,
+        inpaint_masked_input: Tensor,
+    ) -> tuple[Tensor, ...]:
+        tokens, bias = self.conditioners.prompt(hidden, text_mask, padding_scale)
+        duration = self.conditioners.seconds_total(seconds)
+        context = torch.cat((tokens, duration[None]), dim=1)
+        local = torch.cat((inpaint_mask, inpaint_masked_input), dim=1)
+        key_bias = torch.cat((bias, torch.zeros(1)))
+        return (*self.dit.condition(context, duration, local), key_bias)
+
+
+def conditioning_specs(config: ModelConfig) -> tuple[TensorSpec, ...]:
+    """What the conditioner hands to the denoiser."""
+    dit = config.dit
+    return (
+        # Keys are normalised, then divided by sqrt(head_dim).
+        TensorSpec(
+            "cross_k", (dit.depth, dit.cross_key_heads, dit.head_dim, "keys"), sample=scaled(dit.head_dim**-0.5)
+        ),
+        TensorSpec("cross_v", (dit.depth, dit.num_heads, "keys", dit.head_dim)),
+        TensorSpec("global_embed", (1, dit.embed_dim)),
+        # Text-to-audio has one local embedding, the last row, for all frames.
+        TensorSpec("local_embed", (dit.depth, "rows", dit.embed_dim), pad="repeat_last"),
+        TensorSpec("key_bias", ("keys",), pad="mask"),
+    )
+
+
+def build(checkpoint: Checkpoint) -> Graph:
+    """The graph, its weights loaded."""
+    config = checkpoint.config
+    text_dim, max_tokens = config.conditioner.text_dim, config.conditioner.max_tokens
+    return Graph(
+        name="conditioner",
+        description="All that the steps of a run share: cross-attention keys and values, duration, inpainting.",
+        module=ConditionerGraph(checkpoint.conditioners(), checkpoint.dit()),
+        inputs=(
+            TensorSpec("hidden", (1, "tokens", text_dim)),
+            TensorSpec("text_mask", (1, "tokens")),
+            TensorSpec("padding_scale", (1,), sample=constant(1.0)),
+            TensorSpec("seconds", (1,), sample=constant(30.25)),
+            TensorSpec("inpaint_mask", (1, 1, "local_frames")),
+            TensorSpec("inpaint_masked_input", (1, config.latent_channels, "local_frames")),
+        ),
+        outputs=conditioning_specs(config),
+        leading_axis="tokens",
+        longest=max_tokens,
+        step=1,
+        lengths=up_to(max_tokens, 1, 7),
+        sizes=partial(Axes.of(config).sizes, "conditioner"),
+    )
