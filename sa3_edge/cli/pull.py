@@ -8,7 +8,7 @@ from sa3_edge.cli.display import byte_bar, err, print_json, stage_bars
 from sa3_edge.cli.models import kinds, report
 from sa3_edge.cli.remedies import this_command
 from sa3_edge.errors import Remedy, Sa3Error
-from sa3_edge.models.pull import BUNDLE_RATIO, pull
+from sa3_edge.models.pull import BUNDLE_RATIO, check_published, pull
 
 
 def run(
@@ -21,6 +21,7 @@ def run(
     json: bool,
 ) -> None:
     """Download, export and install; say what is there now. `formats` and `precision` are those of the export."""
+    check_published(name)
     try:  # before gigabytes are fetched that could not be used
         import huggingface_hub  # noqa: F401
 

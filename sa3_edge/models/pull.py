@@ -1,5 +1,6 @@
 """From a model's published name to an installed bundle: download, export, install, whole or not at all."""
 
+import difflib
 import errno
 import json
 import shutil
@@ -61,8 +62,7 @@ def pull(
     Raises RequestError for an unknown name and a checkpoint of another kind, DownloadError for what the hub or the
     disk refuses, and what `export` raises. After an error the models are as before, and a download goes on next time.
     """
-    if name not in PUBLISHED:
-        raise RequestError(f"no published model is called {name!r}; choose {', '.join(PUBLISHED)}")
+    check_published(name)
     there = installed.find(name)
     if there and not there.problem and not overwrite:
         return Pulled(there, was_installed=True)
@@ -80,6 +80,17 @@ def pull(
     made = installed.find(name)
     assert made is not None
     return Pulled(made, was_installed=False)
+
+
+def check_published(name: str) -> None:
+    """Raise RequestError for a model that is not published; a repository's name is told its short one."""
+    if name in PUBLISHED:
+        return
+    short = {repository: known for known, repository in PUBLISHED.items()}
+    wanted = name.rsplit("/", 1)[-1].removeprefix("stable-audio-3-")
+    near = short.get(name) or next(iter(difflib.get_close_matches(wanted, PUBLISHED, 1)), None)
+    meant = f"; did you mean {near}?" if near else ""
+    raise RequestError(f"no published model is called {name!r}{meant}; choose {', '.join(PUBLISHED)}")
 
 
 def _local(name: str, source: Path, bundle_ratio: float, announce: Announce) -> Path:

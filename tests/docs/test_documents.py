@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import sa3_edge
 from tests.stand_ins.hub import StandInHub
 
 ROOT = Path(__file__).parents[2]
@@ -136,3 +137,25 @@ def test_the_readmes_commands_run_as_written(clone: Path, bare: dict[str, str], 
     python = [str(clone / ".venv" / "bin" / "python"), "-P", "-c", where]
     found = subprocess.run(python, cwd=clone.parent, env=environment, capture_output=True, text=True, check=True)
     assert all(Path(path).is_relative_to(clone / ".venv") for path in found.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("program", "argument", "said"),
+    [
+        ("batch.py", "clips", "clips/3.flac"),
+        ("progress.py", "1", "44100 samples"),
+        ("threads.py", "3", "3 clips, the same as one after another"),
+    ],
+)
+def test_example_programs_run(program: str, argument: str, said: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "docs" / "examples" / program), "demo", argument]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert program != "progress.py" or done.stdout.endswith("\ncancelled\n")
+
+
+def test_the_public_names_are_listed() -> None:
+    assert set(sa3_edge.__all__) <= set(dir(sa3_edge))
+    assert all(hasattr(sa3_edge, name) for name in sa3_edge.__all__)

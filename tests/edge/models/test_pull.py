@@ -490,6 +490,20 @@ def test_two_pulls_at_once_do_not_mix(hub: StandInHub, run_cli: RunCli, exports:
     assert run_cli("pull", NAME)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("smal-music", "small-music"), ("stabilityai/stable-audio-3-small-sfx", "small-sfx"), ("foo", None)],
+)
+def test_a_model_that_is_not_published_is_refused_before_torch_is_asked_for(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, name: str, meant: str | None
+) -> None:
+    monkeypatch.setitem(sys.modules, "sa3_export", None)
+    code, _, err = run_cli("pull", name)
+    assert code == 2
+    assert f"no published model is called {name!r}" in err
+    assert (f"did you mean {meant}?" in err) == (meant is not None)
+
+
 def test_without_its_extra_pull_says_how_to_get_it(
     hub: StandInHub, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
