@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup fmt lint type test test-hosts bench demo-model docs-options clean
+.PHONY: setup fmt lint type test test-hosts bench demo-model docs-options release clean
 
 setup: $(BIN)/installed
 
@@ -42,6 +42,18 @@ demo-model: setup
 # The page of all options, from the commands' own help.
 docs-options: setup
 	$(BIN)/python -m sa3_edge.cli.options_page > docs/options.md
+
+# Builds and checks; uploads nothing. dist/ then holds sdist, wheel, notes, formula and a bill of materials of the runtime.
+release: setup
+	rm -rf dist build/release
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*.tar.gz dist/*.whl
+	$(BIN)/python release/files.py
+	$(PYTHON) -m venv build/release
+	build/release/bin/pip install --quiet dist/*.whl
+	build/release/bin/sa3-edge generate "lofi piano" --model demo --seconds 1 -o build/release/lofi.wav
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-file dist/sbom.cdx.json build/release/bin/python
 
 clean:
 	rm -rf .venv build dist runtimes/web/node_modules runtimes/web/dist runtimes/web/build .mypy_cache .pytest_cache .ruff_cache
