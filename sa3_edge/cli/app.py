@@ -337,7 +337,7 @@ def serve(
     threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
 ) -> None:
-    """Serve an HTTP API and a page on this machine. Needs the extra: pip install "sa3-edge\\[serve]".
+    """Serve an HTTP API and a page on this machine. Needs the extra "serve".
 
     Example: sa3-edge serve --model small-music
     """
@@ -365,7 +365,7 @@ def ui(
     threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
 ) -> None:
-    """Open the page in your browser. Needs the extra: pip install "sa3-edge\\[serve]"."""
+    """Open the page in your browser. Needs the extra `serve`."""
     from sa3_edge.cli import serve as serving
 
     units = serving.units_for(engine, compute_units)
@@ -384,7 +384,7 @@ def mcp(
     threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
 ) -> None:
-    """Be a tool of an agent: Model Context Protocol over stdio. Needs the extra: pip install "sa3-edge\\[mcp]"."""
+    """Be a tool of an agent: Model Context Protocol over stdio. Needs the extra `mcp`."""
     from sa3_edge.cli import serve as serving
 
     units = serving.units_for(engine, compute_units)
