@@ -14,7 +14,7 @@ _MARGIN = 64  # samples of context for the oversampling filter
 
 
 def limit(audio: Array, rate: int) -> Array:
-    """Audio (channels, N) whose true peaks stay below -0.3 dBFS; if none is found above -0.4, the samples as they are.
+    """Audio (channels, N) whose true peaks stay below -0.3 dBFS; returned unchanged if no true peak exceeds -0.4.
 
     All channels are turned down together. The gain reaches each peak in time for it and moves without steps.
     """

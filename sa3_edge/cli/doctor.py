@@ -47,7 +47,7 @@ _EXTRAS = {
     "export": _Extra("pull and export", ("filelock", "huggingface_hub", "onnx", "onnxscript", "safetensors", "torch")),
     "openvino": _Extra("--engine openvino", ("openvino",)),
     "coreml": _Extra("--engine coreml", ("coremltools",), systems=("darwin",)),
-    "serve": _Extra("serve, open", ("psutil", "python-multipart", "starlette", "uvicorn")),
+    "serve": _Extra("serve and ui", ("psutil", "python-multipart", "starlette", "uvicorn")),
     "play": _Extra("--play", ("sounddevice",)),
 }
 

@@ -65,7 +65,7 @@ def staging() -> Iterator[Path]:
 
 
 def clear_staging() -> None:
-    """Delete what processes that were killed have left; for one that knows that no other is at work."""
+    """Delete staging folders of killed processes. Call with the pull lock held."""
     for folder in data_folder().glob(f"{_STAGING}*"):
         shutil.rmtree(folder, ignore_errors=True)
 

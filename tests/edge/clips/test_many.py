@@ -158,7 +158,7 @@ def test_a_prompt_may_have_what_unicode_calls_the_end_of_a_line(run_cli: RunCli,
 @pytest.mark.parametrize(
     "foreign", [b'{"name": "0001-a.w', b'{"a": 1}\n', b"[1]\n", b"\xff\n", b'{"name": 3, "request": 4}\n']
 )
-def test_what_is_no_result_counts_nothing(run_cli: RunCli, tmp_path: Path, foreign: bytes) -> None:
+def test_unreadable_lines_of_results_are_ignored(run_cli: RunCli, tmp_path: Path, foreign: bytes) -> None:
     prompts = _list(tmp_path, ["a"], "list.txt")
     arguments = ("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
     (tmp_path / "clips").mkdir()
