@@ -21,10 +21,10 @@ from sa3_export.coreml.artifact import describe_package
 from sa3_export.coreml.convert import Converted, convert
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import EXACT_DB, as_stored, evaluated_session, minimum_db
-from sa3_export.coreml.packaging import CoreMLOptions, package_graph, plan_for
+from sa3_export.coreml.packaging import package_graph, plan_for
 from sa3_export.graphs import GRAPHS
 from sa3_export.parity import measure_parity
-from sa3_export.precision import Bar
+from sa3_export.precision import Bar, CoreMLOptions
 
 FRAMES = 325
 LONGEST_MINUTES, MOST_GIGABYTES = 20, 16

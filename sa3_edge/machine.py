@@ -39,6 +39,14 @@ def instruction_sets() -> list[str]:
     return []
 
 
+def memory() -> int | None:
+    """Bytes of the machine's memory, where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 def logical_cores() -> int:
     """The threads that the whole machine runs at once: two a core, where a core runs two."""
     return os.cpu_count() or 1

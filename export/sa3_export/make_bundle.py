@@ -19,14 +19,20 @@ from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint, identity
 from sa3_export.checkpoints.synthetic import SIZES, write_synthetic_checkpoint
 from sa3_export.config.model import ModelConfig
-from sa3_export.coreml.packaging import CoreMLOptions, check_precision
 from sa3_export.errors import ExportRequestError, ParityError
-from sa3_export.formats import COREML_PROOF, INT8_PROOF, check_formats
 from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.graphs.codec import tiling
 from sa3_export.onnx.artifact import export_onnx
-from sa3_export.onnx.trace import OPSET
-from sa3_export.precision import DEFAULT_PRECISION, parse_precision
+from sa3_export.onnx.kernels import OPSET
+from sa3_export.precision import (
+    COREML_PROOF,
+    DEFAULT_PRECISION,
+    INT8_PROOF,
+    CoreMLOptions,
+    check_coreml_precision,
+    check_formats,
+    parse_precision,
+)
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 _Exporter = Callable[[Graph, Path, Mapping[str, str]], m.Artifact]
@@ -80,8 +86,9 @@ def export_bundle(
             try:
                 artifacts = {kind: make(graph, folder, facts) for kind, make in exporters.items()}
             except ParityError as error:
-                raise ParityError(f"{error}; nothing was kept") from error
+                raise ParityError(f"{error}; nothing was kept", remedy=error.remedy) from error
             graphs[graph.name] = msgspec.structs.replace(graph.described, artifacts=artifacts)
+            del graph  # its weights, before the next one's are read
         progress("manifest", len(GRAPHS), len(GRAPHS))
         shutil.copyfile(checkpoint.tokenizer_file, folder / "tokenizer.json")
         made = _manifest(
@@ -183,7 +190,7 @@ def _exporters(formats: Sequence[str], precision: str, coreml: CoreMLOptions | N
                         remedy=Remedy("install extra", ("export", "coreml")),
                     ) from error
                 options = coreml or CoreMLOptions()
-                check_precision(options.precision)
+                check_coreml_precision(options.precision)
                 made[kind] = partial(export_coreml, options=options)
     return made
 

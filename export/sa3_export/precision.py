@@ -1,11 +1,12 @@
-"""In which precision each graph of a bundle is stored, and how exact that must be."""
+"""The formats of a bundle's graphs, what precisions each has, and how exact each must be."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from sa3_edge.errors import RequestError
 from sa3_edge.manifest import GraphName
+from sa3_export.errors import ExportRequestError
 
 Precision = Literal["fp32", "int8"]
 # "auto" is int8 where layers are wide enough to gain by it and what it costs is within the bar, else fp32.
@@ -74,3 +75,63 @@ def parse_precision(text: str) -> dict[GraphName, Choice]:
             raise RequestError(f"{name} is exported in fp32 only; int8 is for {', '.join(INT8_BARS)}")
         chosen[name] = "int8" if precision == "int8" else "fp32"
     return chosen
+
+
+FIXED_FRAMES = (128, 256, 512, 1024, 2048)
+COREML_PRECISIONS = ("fp32", "fp16", "int8", "palettized6")
+
+
+@dataclass(frozen=True)
+class CoreMLOptions:
+    """What the person who exports may choose.
+
+    precision: one of COREML_PRECISIONS
+    fixed_frames: lengths of the denoiser's fixed functions, for the Neural Engine, which runs no others. None: those
+        of FIXED_FRAMES that are shorter than the longest clip, and the longest
+    """
+
+    precision: str = "fp16"
+    fixed_frames: tuple[int, ...] | None = None
+
+
+def check_coreml_precision(precision: str) -> None:
+    """Raises ExportRequestError for an unknown precision."""
+    if precision not in COREML_PRECISIONS:
+        raise ExportRequestError(f"unknown Core ML precision {precision!r}; choose {' or '.join(COREML_PRECISIONS)}")
+
+
+# In the manifest's made_with: what the figures of packages, and of int8 graphs, were measured by.
+COREML_PROOF, INT8_PROOF = "coreml proof", "int8 products"
+FORMATS = ("onnx", "coreml")
+_PRECISIONS: dict[str, Sequence[str]] = {"onnx": tuple(PRESETS), "coreml": COREML_PRECISIONS}
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raises ExportRequestError for an unknown format, or none."""
+    for kind in formats:
+        if kind not in FORMATS:
+            raise ExportRequestError(f"unknown format {kind!r}; choose one or more of {', '.join(FORMATS)}")
+    if not formats:
+        raise ExportRequestError(f"name a format to export: {' or '.join(FORMATS)}")
+
+
+def split_precision(text: str | None, formats: Sequence[str]) -> tuple[str, CoreMLOptions]:
+    """What one `--precision` means for the ONNX graphs and for the Core ML packages.
+
+    Each format takes it if it has it, and else keeps its own default; None is the defaults. Raises
+    ExportRequestError if no format that is exported has it.
+    """
+    check_formats(formats)
+    onnx, coreml = DEFAULT_PRECISION, CoreMLOptions()
+    if text is None:
+        return onnx, coreml
+    preset = text.split(",")[0].strip()
+    takers = [kind for kind in formats if preset in _PRECISIONS[kind]]
+    if not takers:
+        choices = "; ".join(f"{kind}: {', '.join(_PRECISIONS[kind])}" for kind in formats)
+        raise ExportRequestError(f"unknown precision {preset!r}; choose for {choices}")
+    if "onnx" in takers:
+        onnx = text
+    if "coreml" in takers:
+        coreml = CoreMLOptions(preset)
+    return onnx, coreml

@@ -19,8 +19,9 @@ from sa3_edge.clips.options import FileOptions
 from sa3_edge.engines import ENGINES, EngineOptions, create_engine
 from sa3_edge.engines.cache import cache_folder
 from sa3_edge.errors import RequestError, Sa3Error
-from sa3_edge.machine import cores, instruction_sets, processor
-from sa3_edge.models.catalog import installed_models, models_folder
+from sa3_edge.machine import cores, instruction_sets, memory, processor
+from sa3_edge.models.catalog import PUBLISHED, installed_models, models_folder
+from sa3_edge.models.needs import need_of, shortage
 
 _PACKAGES = (
     "numpy",
@@ -83,6 +84,14 @@ def _model_state(path: Path) -> str:
     return f"{path}" + (" (untrained, makes noise)" if model.synthetic else "")
 
 
+def _takes(model: str) -> str:
+    need = need_of(model)
+    return (
+        f"can be pulled: {decimal(need.download)} to download, {decimal(need.disk)} of disk and about "
+        f"{decimal(need.memory)} of memory to export"
+    )
+
+
 def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
@@ -129,6 +138,8 @@ def collect() -> dict[str, Any]:
         "defaults_problem": problem,
         "cache": {"folder": str(cache_folder()), "bytes": _bytes_in(cache_folder())},
         "models_folder": str(models_folder()),
+        "memory_bytes": memory(),
+        "published": {name: shortage(name) or _takes(name) for name in PUBLISHED},
         "models": {name: _model_state(path) for name, path in installed_models().items()},
     }
 
@@ -170,4 +181,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"\n{decimal(cache['bytes'])} of compiled graphs in {cache['folder']}, safe to delete"
     yield f"\nmodels in {report['models_folder']}"
     for name, state in report["models"].items():
+        yield f"  {name:20} {state}"
+    yield "\npublished models, on this machine"
+    for name, state in report["published"].items():
         yield f"  {name:20} {state}"

@@ -33,7 +33,7 @@ def run(options: ExportOptions, json: bool) -> None:
         raise RequestError("--lora needs a checkpoint: random weights have nothing to adapt")
     try:
         from sa3_export import AdapterFile, export_bundle, export_synthetic
-        from sa3_export.formats import COREML_PROOF, split_precision
+        from sa3_export.precision import COREML_PROOF, split_precision
     except ModuleNotFoundError as error:
         raise Sa3Error(
             f"export needs {error.name}, which is not installed", remedy=Remedy("install extra", ("export",))

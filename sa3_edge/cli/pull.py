@@ -4,10 +4,11 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from sa3_edge.cli.display import byte_bar, err, print_json, stage_bars
+from sa3_edge.cli.display import byte_bar, err, note, print_json, stage_bars
 from sa3_edge.cli.models import kinds, report
 from sa3_edge.cli.remedies import this_command
 from sa3_edge.errors import Remedy, Sa3Error
+from sa3_edge.models.needs import shortage
 from sa3_edge.models.pull import BUNDLE_RATIO, check_published, pull
 
 
@@ -26,7 +27,7 @@ def run(
         import huggingface_hub  # noqa: F401
 
         from sa3_export import check_export, export_bundle
-        from sa3_export.formats import split_precision
+        from sa3_export.precision import split_precision
     except ModuleNotFoundError as error:
         raise Sa3Error(
             f"pull needs {error.name}, which is not installed", remedy=Remedy("install extra", ("export",))
@@ -48,6 +49,9 @@ def run(
                 progress=lambda what, done, total: progress("Exporting", done, total),
             )
 
+    # Of the disk pull itself knows to the byte what is short.
+    if not json and (short := shortage(name, disk=False)):
+        note(short)
     with byte_bar(f"Downloading {name}", quiet=json) as on_bytes:
         pulled = pull(
             name,

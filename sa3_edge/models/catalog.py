@@ -15,6 +15,8 @@ PUBLISHED = {
     "small-sfx": "stabilityai/stable-audio-3-small-sfx",
     "small-music-base": "stabilityai/stable-audio-3-small-music-base",
     "small-sfx-base": "stabilityai/stable-audio-3-small-sfx-base",
+    "medium": "stabilityai/stable-audio-3-medium",
+    "medium-base": "stabilityai/stable-audio-3-medium-base",
 }
 
 

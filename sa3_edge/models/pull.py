@@ -139,11 +139,14 @@ def _check_space(name: str, needed: float) -> None:
 
 
 def _check_kind(name: str, checkpoint: Path) -> None:
-    """Raise RequestError if a distilled model's name is asked for a base checkpoint, or the reverse."""
+    """Raise RequestError for a checkpoint of another kind than the name's: base or distilled, medium or small."""
     try:
         config = json.loads((checkpoint / "model_config.json").read_text(encoding="utf-8"))
-        objective = config["model"]["diffusion"]["diffusion_objective"]
-    except (OSError, ValueError, KeyError, TypeError):
+        diffusion = config["model"]["diffusion"]
+        objective = diffusion["diffusion_objective"]
+        # Medium's attention is differential, small's is not.
+        is_medium = bool(diffusion["config"].get("attn_kwargs", {}).get("differential", False))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return  # the exporter says better what is wrong with a checkpoint
     expected = _OBJECTIVES[name.endswith("-base")]
     if objective != expected:
@@ -151,6 +154,8 @@ def _check_kind(name: str, checkpoint: Path) -> None:
             f"{checkpoint} is no checkpoint of {name}: its diffusion_objective is {objective!r}, not {expected!r}\n"
             "The models whose names end in -base are rectified_flow, the others rf_denoiser"
         )
+    if is_medium != name.startswith("medium"):
+        raise RequestError(f"{checkpoint} is no checkpoint of {name}: it is {'medium' if is_medium else 'small'}")
 
 
 @contextmanager

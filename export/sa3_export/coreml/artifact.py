@@ -10,8 +10,9 @@ from sa3_edge.bundle import describe_file
 from sa3_export.coreml.convert import Converted, convert
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import core_ml_here, prove
-from sa3_export.coreml.packaging import CoreMLOptions, PackagePlan, package_graph, plan_for
+from sa3_export.coreml.packaging import PackagePlan, package_graph, plan_for
 from sa3_export.graphs.graph import Graph, TensorSpec
+from sa3_export.precision import CoreMLOptions
 
 
 def export_coreml(

@@ -6,7 +6,7 @@ import coremltools.optimize as cto
 import numpy as np
 from numpy.typing import NDArray
 
-from sa3_export.coreml.packaging import check_precision
+from sa3_export.precision import check_coreml_precision
 
 # Norms, biases and tables smaller than this stay as they are: they cost nothing and are felt most.
 _SMALLEST_WEIGHT = 4096
@@ -17,7 +17,7 @@ _KMEANS_ROUNDS = 12
 
 def compress(model: Any, precision: str) -> Any:
     """The model with its large weights as `precision` says. Raises ExportRequestError for an unknown one."""
-    check_precision(precision)
+    check_coreml_precision(precision)
     match precision:
         case "int8":
             return cto.coreml.linear_quantize_weights(

@@ -52,7 +52,7 @@ def function_name(graph: Graph, length: int) -> str:
 
 
 def convert(graph: Graph, plan: PackagePlan, precision: str, path: Path, metadata: Mapping[str, str]) -> Converted:
-    """Write `path` (an .mlpackage). `graph` is a `package_graph`; `precision` one of `packaging.PRECISIONS`.
+    """Write `path` (an .mlpackage). `graph` is a `package_graph`; `precision` one of `precision.COREML_PRECISIONS`.
 
     `metadata` is stamped into the package; its keys "licence" and "made_with" also fill Core ML's own fields.
     """

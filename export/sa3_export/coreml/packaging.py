@@ -9,14 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from sa3_edge.manifest import ComputeUnits
-from sa3_export.errors import ExportRequestError
 from sa3_export.graphs.graph import Graph, TensorSpec
 from sa3_export.networks.layers import with_the_same_weights
+from sa3_export.precision import FIXED_FRAMES, CoreMLOptions
 
-FIXED_FRAMES = (128, 256, 512, 1024, 2048)
 FRAME_BIAS = "frame_bias"
 
-PRECISIONS = ("fp32", "fp16", "int8", "palettized6")
 _Selector = Callable[[Any], bool]
 
 
@@ -84,25 +82,6 @@ def stored_in_half(graph: Graph, part: nn.Module, name: str) -> bool:
     if graph.name == "text_encoder":
         return isinstance(part, nn.Linear)
     return graph.name in {"denoiser", "conditioner"} and name != "frequencies"
-
-
-@dataclass(frozen=True)
-class CoreMLOptions:
-    """What the person who exports may choose.
-
-    precision: one of PRECISIONS
-    fixed_frames: lengths of the denoiser's fixed functions, for the Neural Engine, which runs no others. None: those
-        of FIXED_FRAMES that are shorter than the longest clip, and the longest
-    """
-
-    precision: str = "fp16"
-    fixed_frames: tuple[int, ...] | None = None
-
-
-def check_precision(precision: str) -> None:
-    """Raises ExportRequestError for an unknown precision."""
-    if precision not in PRECISIONS:
-        raise ExportRequestError(f"unknown Core ML precision {precision!r}; choose {' or '.join(PRECISIONS)}")
 
 
 @dataclass(frozen=True)

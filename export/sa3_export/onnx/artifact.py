@@ -1,8 +1,11 @@
 """A graph's ONNX file in a bundle: traced, proved, quantized and proved again, described for the manifest."""
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import onnx_ir as ir
 
 from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
@@ -36,22 +39,35 @@ def export_onnx(
     if precision == "int8":
         graph = smooth(graph)
     model = trace_onnx(graph)
-    linears = block_linears(model)
+    linears = frozenset(str(node.name) for node in block_linears(model))
     save_onnx(model, path, facts)
+    del model  # gigabytes; what follows reads the file
     parity = _check(graph, path, "fp32")
     if precision == "int8":
         # Only a graph that is right in fp32 is quantized: the error of int8 would hide a fault.
-        quantize(model, linears)
-        save_onnx(model, path, facts)
         try:
-            parity = _check(graph, path, "int8")
+            parity = _quantize_in_place(graph, path, linears, facts)
         except ParityError as error:
             if choice == "int8":
                 raise ParityError(str(error), remedy=Remedy("except graph", (graph.name,))) from error
             precision = "fp32"
-            save_onnx(trace_onnx(graph), path, facts)
     files = [describe_file(folder, file) for file in (path, path.with_name(f"{path.name}.data"))]
     return m.Artifact(files=files, precision=precision, parity=parity)
+
+
+def _quantize_in_place(graph: Graph, path: Path, linears: frozenset[str], facts: Mapping[str, str]) -> list[m.Parity]:
+    """Replace the graph's file by its int8 form, `linears` naming the nodes. Raises ParityError, and leaves it, if that
+    misses its bar."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
+        made = Path(temporary) / path.name
+        model = ir.load(path)  # weights stay in the file until they are read, one by one
+        quantize(model, [node for node in model.graph if node.name in linears])
+        save_onnx(model, made, facts)
+        del model
+        parity = _check(graph, made, "int8")
+        for name in (f"{path.name}.data", path.name):
+            (made.parent / name).replace(path.parent / name)
+    return parity
 
 
 def open_session(path: Path, precision: str) -> Any:

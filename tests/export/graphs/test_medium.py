@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from safetensors.numpy import load_file
 
 from sa3_edge import Pipeline
 from sa3_edge.generation.tiling import decode_tiles, encode_tiles
-from sa3_edge.manifest import Manifest, decode_manifest, encode_manifest
-from sa3_export import export_bundle
+from sa3_edge.manifest import GraphName, Manifest, decode_manifest, encode_manifest
+from sa3_export import CoreMLOptions, export_bundle
 from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.graphs import GRAPHS
 from sa3_export.graphs.codec import tiling
 from tests.conftest import DATA, relative_error
 from tests.goldens import (
@@ -161,3 +163,16 @@ def test_the_denoiser_keeps_no_map_of_all_frames(bundle: Path) -> None:
     attention = [node for node in model.graph.node if node.op_type == "MultiHeadAttention"]
     layers = {node.name for node in model.graph.node if node.op_type == "Softmax"}
     assert len(attention) == 2 * len(layers)  # a pair of maps a layer; the softmax is cross-attention's
+
+
+@pytest.mark.parametrize(("name", "precision"), [("denoiser", "fp16"), ("decoder", "fp32")])
+def test_core_ml_packages_hold_their_bars(
+    checkpoint_folder: Path, tmp_path: Path, name: GraphName, precision: str
+) -> None:
+    """Evaluated as saved, at lengths that take the fixed function and the dynamic one; export raises below a bar."""
+    coreml = pytest.importorskip("sa3_export.coreml.artifact")
+    graph = replace(GRAPHS[name](Checkpoint(checkpoint_folder)), lengths=(1, 7, 20))
+    artifact = coreml.export_coreml(graph, tmp_path, {}, CoreMLOptions("fp16", (16,)))
+    assert artifact.precision == precision
+    assert {figure.length for figure in artifact.parity} >= {1, 7, 20}
+    assert min(figure.snr_db for figure in artifact.parity) >= (80 if precision == "fp32" else 45)

@@ -11,10 +11,9 @@ from sa3_edge import GenerationRequest, Pipeline
 from sa3_edge.errors import RequestError
 from sa3_edge.manifest import Manifest, decode_manifest
 from sa3_export import ParityError, export_bundle, precision
-from sa3_export.formats import split_precision
 from sa3_export.onnx.quantize import quantize_weight
 from sa3_export.parity import psnr_db
-from sa3_export.precision import INT8_BARS, Bar, parse_precision, settle
+from sa3_export.precision import INT8_BARS, Bar, parse_precision, settle, split_precision
 from tests.conftest import RunCli, relative_error
 
 
