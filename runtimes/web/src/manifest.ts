@@ -2,19 +2,14 @@
 
 import { BundleError } from './errors.js';
 
-/** The schemas that this host reads. */
+/** The schemas that this host reads; 3 says more of Core ML packages. */
 export const SCHEMA_VERSIONS: readonly number[] = [2, 3];
 export const MANIFEST_NAME = 'manifest.json';
 
-const GRAPH_NAMES = ['text_encoder', 'conditioner', 'denoiser', 'decoder', 'encoder'] as const;
-const DTYPES = ['float32', 'float16', 'int64', 'int32'] as const;
-const OBJECTIVES = ['rf_denoiser', 'rectified_flow'] as const;
-const COMPUTE_UNITS = ['all', 'cpu_and_ne', 'cpu_and_gpu', 'cpu_only'] as const;
-const PADS = ['zeros', 'mask', 'repeat_last'] as const;
-const RATES = ['run', 'step'] as const;
-
 /** The five graphs. */
-export type GraphName = (typeof GRAPH_NAMES)[number];
+export type GraphName = 'text_encoder' | 'conditioner' | 'denoiser' | 'decoder' | 'encoder';
+
+const GRAPH_NAMES = ['text_encoder', 'conditioner', 'denoiser', 'decoder', 'encoder'] as const;
 
 type Check<T> = (value: unknown, at: string) => T;
 type Checked<C> = C extends Check<infer T> ? T : never;
@@ -85,38 +80,138 @@ function struct<F extends Fields>(fields: F): Check<Struct<F>> {
   };
 }
 
+/** A file of the bundle; `path` is relative to its folder, with forward slashes. */
+export interface File {
+  readonly path: string;
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
+/** An input or output; a name in `shape` is an axis whose length the host chooses. */
+export interface TensorInfo {
+  readonly name: string;
+  readonly dtype: 'float32' | 'float16' | 'int64' | 'int32';
+  readonly shape: readonly (number | string)[];
+}
+
+/** An input of a Core ML package; `pad` and `per` since schema 3. */
+export interface PackageInput extends TensorInfo {
+  /** How it is filled up to a fixed length. */
+  readonly pad?: 'zeros' | 'mask' | 'repeat_last';
+  /** Whether it is the same in every step. */
+  readonly per?: 'run' | 'step';
+}
+
+/** Signal-to-noise ratio against PyTorch at one length. */
+export interface Parity {
+  readonly length: number;
+  readonly snr_db: number;
+  readonly psnr_db?: number | null;
+}
+
+/** One graph in one format: `files[0]` is the one to load, the others lie beside it. */
+export interface Artifact {
+  readonly files: readonly File[];
+  readonly precision: string;
+  readonly parity: readonly Parity[];
+  readonly inputs?: readonly PackageInput[];
+  readonly outputs?: readonly TensorInfo[];
+  readonly functions?: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  readonly compute_units?: string | null;
+}
+
+/** A graph's interface, and its files by format ("onnx"). */
+export interface Graph {
+  readonly description: string;
+  readonly inputs: readonly TensorInfo[];
+  readonly outputs: readonly TensorInfo[];
+  readonly artifacts: Readonly<Record<string, Artifact>>;
+}
+
+/** A LoRA that was merged into the weights. */
+export interface Adapter {
+  readonly file: string;
+  readonly sha256: string;
+  readonly strength: number;
+}
+
+/** How to cut sequences, in frames. */
+export interface Tiles {
+  readonly frames: number;
+  readonly overlap: number;
+  readonly multiple: number;
+}
+
+/** The whole file; the contract says what each field means. */
+export interface Manifest {
+  readonly schema_version: number;
+  readonly model: {
+    readonly name: string;
+    readonly revision: string;
+    readonly licence: string;
+    readonly synthetic: boolean;
+    readonly adapters: readonly Adapter[];
+  };
+  readonly audio: {
+    readonly sample_rate: number;
+    readonly channels: number;
+    readonly samples_per_frame: number;
+    readonly latent_channels: number;
+    readonly max_frames: number;
+  };
+  readonly text: { readonly tokenizer: File; readonly max_tokens: number; readonly hidden_size: number };
+  readonly sampler: {
+    readonly objective: 'rf_denoiser' | 'rectified_flow';
+    readonly logsnr_start: number;
+    readonly logsnr_end: number;
+    readonly steps: number;
+    readonly guidance: number;
+    readonly headroom_seconds: number;
+  };
+  readonly tiles: { readonly decoder: Tiles; readonly encoder: Tiles };
+  /** Since schema 3: rows that the denoiser's local embeddings have before those of the frames. */
+  readonly memory_tokens?: number;
+  readonly graphs: Readonly<Partial<Record<GraphName, Graph>>>;
+  readonly made_with: Readonly<Record<string, string>>;
+  readonly unknown_config_keys: readonly string[];
+}
+
 const size = atLeast(1);
+const nullable = <T>(check: Check<T>): Check<T | null> => (value, at) => (value === null ? null : check(value, at));
 
-const file = struct({ path: text, sha256: text, bytes: integer });
+const file: Check<File> = struct({ path: text, sha256: text, bytes: integer });
 
-const tensorInfo = struct({
+const tensorFields = {
   name: text,
-  dtype: oneOf(DTYPES),
+  dtype: oneOf(['float32', 'float16', 'int64', 'int32']),
   shape: list<number | string>((value, at) => (typeof value === 'string' ? value : integer(value, at))),
-  pad: optional(oneOf(PADS)),
-  per: optional(oneOf(RATES)),
+};
+const tensorInfo: Check<TensorInfo> = struct(tensorFields);
+const packageInput3: Check<PackageInput> = struct({
+  ...tensorFields,
+  pad: oneOf(['zeros', 'mask', 'repeat_last']),
+  per: oneOf(['run', 'step']),
 });
 
-const artifact = struct({
-  files: list(file, 1),
-  precision: text,
-  parity: list(struct({ length: integer, snr_db: number, psnr_db: optional<number | null>((v, at) => (v === null ? v : number(v, at))) })),
-  inputs: optional(list(tensorInfo)),
-  outputs: optional(list(tensorInfo)),
-  functions: optional(map(map(integer))),
-  compute_units: optional<string | null>((value, at) => (value === null ? value : oneOf(COMPUTE_UNITS)(value, at))),
-});
+const parity: Check<Parity> = struct({ length: integer, snr_db: number, psnr_db: optional(nullable(number)) });
 
-const graph = struct({
-  description: text,
-  inputs: list(tensorInfo),
-  outputs: list(tensorInfo),
-  artifacts: map(artifact),
-});
+const artifactOf = (input: Check<PackageInput>): Check<Artifact> =>
+  struct({
+    files: list(file, 1),
+    precision: text,
+    parity: list(parity),
+    inputs: optional(list(input)),
+    outputs: optional(list(tensorInfo)),
+    functions: optional(map(map(integer))),
+    compute_units: optional(nullable(oneOf(['all', 'cpu_and_ne', 'cpu_and_gpu', 'cpu_only']))),
+  });
 
-const tiles = struct({ frames: size, overlap: atLeast(0), multiple: size });
+const graphOf = (input: Check<PackageInput>): Check<Graph> =>
+  struct({ description: text, inputs: list(tensorInfo), outputs: list(tensorInfo), artifacts: map(artifactOf(input)) });
 
-const manifest = struct({
+const tiles: Check<Tiles> = struct({ frames: size, overlap: atLeast(0), multiple: size });
+
+const manifestFields = {
   schema_version: integer,
   model: struct({
     name: text,
@@ -134,7 +229,7 @@ const manifest = struct({
   }),
   text: struct({ tokenizer: file, max_tokens: size, hidden_size: size }),
   sampler: struct({
-    objective: oneOf(OBJECTIVES),
+    objective: oneOf(['rf_denoiser', 'rectified_flow']),
     logsnr_start: number,
     logsnr_end: number,
     steps: size,
@@ -142,24 +237,12 @@ const manifest = struct({
     headroom_seconds: number,
   }),
   tiles: struct({ decoder: tiles, encoder: tiles }),
-  memory_tokens: optional(integer),
-  graphs: map(graph, oneOf(GRAPH_NAMES)),
   made_with: map(text),
   unknown_config_keys: list(text),
-});
-
-/** A file of the bundle; `path` is relative to its folder, with forward slashes. */
-export type File = Checked<typeof file>;
-/** An input or output; a name in `shape` is an axis whose length the host chooses. */
-export type TensorInfo = Checked<typeof tensorInfo>;
-/** One graph in one format: `files[0]` is the one to load, the others lie beside it. */
-export type Artifact = Checked<typeof artifact>;
-/** A graph's interface, and its files by format. */
-export type Graph = Checked<typeof graph>;
-/** How to cut a sequence, in frames. */
-export type Tiles = Checked<typeof tiles>;
-/** The whole file. */
-export type Manifest = Checked<typeof manifest>;
+};
+const graphsOf = (input: Check<PackageInput>): Check<Manifest['graphs']> => map(graphOf(input), oneOf(GRAPH_NAMES));
+const manifest2: Check<Manifest> = struct({ ...manifestFields, graphs: graphsOf(tensorInfo) });
+const manifest3: Check<Manifest> = struct({ ...manifestFields, memory_tokens: atLeast(0), graphs: graphsOf(packageInput3) });
 
 /** Read `manifest.json`. Throws BundleError, naming the field. */
 export function decodeManifest(data: Uint8Array): Manifest {
@@ -173,8 +256,8 @@ export function decodeManifest(data: Uint8Array): Manifest {
   if (version !== undefined && !SCHEMA_VERSIONS.includes(version as number)) {
     throw new BundleError(
       `schema version ${JSON.stringify(version)} is not one that this sa3-edge reads ` +
-        `(${SCHEMA_VERSIONS.join(', ')}); export the bundle again or use another sa3-edge`,
+        `(${SCHEMA_VERSIONS.join(' or ')}); export the bundle again or use another sa3-edge`,
     );
   }
-  return manifest(parsed, '$');
+  return (version === 2 ? manifest2 : manifest3)(parsed, '$');
 }
