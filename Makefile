@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup fmt lint type test test-hosts bench demo-model docs-options release clean
+.PHONY: setup fmt lint type test test-hosts bench fuzz faults demo-model docs-options release clean
 
 setup: $(BIN)/installed
 
@@ -30,6 +30,14 @@ test: setup
 # The hosts in other languages; needs Node, for Kotlin a JDK and Maven. Says what it could not run.
 test-hosts:
 	runtimes/run_tests
+
+# The suite's made-up cases, many more of them than the suite tries.
+fuzz: setup
+	SA3_EDGE_FUZZ=10000 $(BIN)/python -m pytest tests/edge/test_reliability.py tests/edge/engines/test_onnx_file.py -k "mutated or any_"
+
+# Commands are killed at random moments, 50 times each; prints what was left.
+faults: setup
+	$(BIN)/python -m tests.faults
 
 # Absolute times are this machine's; `--help` and benchmarks/conftest.py say what can be measured.
 bench: setup

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sa3_edge.bundle import Bundle
     from sa3_edge.clips.options import ClipOptions, FileOptions
     from sa3_edge.clips.render import Clip, render
-    from sa3_edge.errors import BundleError, EngineError, RequestError, Sa3Error
+    from sa3_edge.errors import BundleError, DownloadError, EngineError, RequestError, Sa3Error
     from sa3_edge.generation.pipeline import Generation, Pipeline
     from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
 
@@ -25,6 +25,7 @@ __all__ = [
     "Clip",
     "ClipOptions",
     "Continuation",
+    "DownloadError",
     "EngineError",
     "FileOptions",
     "Generation",
@@ -44,7 +45,7 @@ _HOMES = {
     "Bundle": "sa3_edge.bundle",
     **dict.fromkeys(("ClipOptions", "FileOptions"), "sa3_edge.clips.options"),
     **dict.fromkeys(("Clip", "render"), "sa3_edge.clips.render"),
-    **dict.fromkeys(("BundleError", "EngineError", "RequestError", "Sa3Error"), "sa3_edge.errors"),
+    **dict.fromkeys(("BundleError", "DownloadError", "EngineError", "RequestError", "Sa3Error"), "sa3_edge.errors"),
     "AudioSource": "sa3_edge.audio.recording",
     **dict.fromkeys(("Generation", "Pipeline"), "sa3_edge.generation.pipeline"),
     **dict.fromkeys(

@@ -4,14 +4,17 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from platformdirs import user_cache_path
 
 from sa3_edge.errors import BundleError
-from sa3_edge.files import sha256_of
-from sa3_edge.manifest import FILE_NAME, Artifact, File, GraphName, Manifest, decode_manifest
+from sa3_edge.files import read_small, sha256_of
+from sa3_edge.manifest import FILE_NAME, Artifact, File, GraphName, Manifest, read_manifest
+
+_MOST_REMEMBERED = 2000  # files; a model has 11, with Core ML packages some 30
 
 
 def describe_file(folder: Path, path: Path) -> File:
@@ -20,33 +23,41 @@ def describe_file(folder: Path, path: Path) -> File:
 
 
 class _Verified:
-    """Files whose hash was seen to be right, by path, size and time: a start need not read gigabytes again."""
+    """Files whose hash was seen to be right, by path, size, times and inode: a start need not read gigabytes again.
+
+    The time of the last change (ctime) is among them: no program can put it back, as it can the time of writing.
+    """
 
     def __init__(self, path: Path):
         self._path = path
         self._seen: dict[str, list[int | str]] = {}
-        with contextlib.suppress(OSError, ValueError):
-            loaded = json.loads(path.read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            loaded = json.loads(read_small(path, 16 << 20))
             self._seen = loaded if isinstance(loaded, dict) else {}
 
     @staticmethod
     def _fingerprint(path: Path, sha256: str) -> list[int | str]:
         stat = path.stat()
-        return [stat.st_size, stat.st_mtime_ns, stat.st_ino, sha256]
+        return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, sha256]
 
     def has(self, path: Path, sha256: str) -> bool:
         return self._seen.get(str(path)) == self._fingerprint(path, sha256)
 
     def add(self, path: Path, sha256: str) -> None:
+        self._seen.pop(str(path), None)  # the newest last
         self._seen[str(path)] = self._fingerprint(path, sha256)
 
     def save(self) -> None:
         # A cache that cannot be written only costs the next start a second look.
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(self._seen), encoding="utf-8")
-            temporary.replace(self._path)
+            kept = dict(list(self._seen.items())[-_MOST_REMEMBERED:])
+            temporary = self._path.with_suffix(f".{secrets.token_hex(4)}.tmp")
+            try:
+                temporary.write_text(json.dumps(kept), encoding="utf-8")
+                temporary.replace(self._path)
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
 class Bundle:
@@ -69,12 +80,16 @@ class Bundle:
         folder = Path(path)
         manifest_path = folder / FILE_NAME
         try:
-            data = manifest_path.read_bytes()
+            manifest, data = read_manifest(manifest_path)
         except (FileNotFoundError, NotADirectoryError):
             raise BundleError(f"{folder} is not a bundle: it has no {FILE_NAME}") from None
         except OSError as error:
             raise BundleError(f"{manifest_path} cannot be read: {error.strerror}") from None
-        bundle = cls(folder, decode_manifest(data), hashlib.sha256(data).hexdigest())
+        except BundleError:
+            raise
+        except ValueError:  # a NUL in the path
+            raise BundleError(f"{folder} is not a bundle: its path cannot be") from None
+        bundle = cls(folder, manifest, hashlib.sha256(data).hexdigest())
         verified = _Verified(user_cache_path("sa3-edge") / "verified.json")
         known_all = True
         for file in bundle.files():
@@ -93,10 +108,25 @@ class Bundle:
     def resolve(self, file: File) -> Path:
         """Where a file of the bundle lies. Raises BundleError if that is outside the bundle's folder."""
         relative = PurePosixPath(file.path)
-        absolute = (self.path / relative).resolve()
-        if relative.is_absolute() or not absolute.is_relative_to(self.path.resolve()):
+        try:
+            absolute = (self.path / relative).resolve()
+            inside = absolute.is_relative_to(self.path.resolve())
+        except (OSError, RuntimeError, ValueError):  # too long, a loop of links, a NUL
+            raise BundleError(f"{self.path}: the manifest names a file that cannot be, {file.path[:100]!r}") from None
+        # A backslash and a drive's colon separate folders on Windows only.
+        if relative.is_absolute() or not inside or ".." in relative.parts or set(file.path) & set("\\:"):
             raise BundleError(f"{self.path}: the manifest names a file outside the bundle, {file.path!r}")
         return absolute
+
+    def check_folder(self, folder: Path) -> None:
+        """Raise BundleError unless the manifest names every file in one of the bundle's folders, and all are its own.
+
+        What reads a folder as a whole, as Core ML does a package, reads what else lies in it too.
+        """
+        named = {self.resolve(file) for file in self.files()}
+        for path in folder.rglob("*"):
+            if path.is_symlink() or (not path.is_dir() and path.resolve() not in named):
+                raise BundleError(f"{path} is not among the files that the manifest names; copy the bundle again")
 
     def artifact(self, graph: GraphName, kind: str) -> Artifact:
         """A graph's files in one format. Raises BundleError if the bundle lacks them."""
@@ -121,6 +151,6 @@ class Bundle:
         except FileNotFoundError:
             raise BundleError(f"{path} is missing from the bundle; copy it again") from None
         except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+            raise BundleError(f"{path} cannot be read: {error.strerror or error}") from None
         verified.add(path, file.sha256)
         return False

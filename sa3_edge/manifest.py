@@ -4,11 +4,13 @@
 """
 
 import contextlib
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from sa3_edge.errors import BundleError
+from sa3_edge.files import read_small
 
 SCHEMA_VERSION = 3
 FILE_NAME = "manifest.json"
@@ -16,7 +18,12 @@ FILE_NAME = "manifest.json"
 GraphName = Literal["text_encoder", "conditioner", "denoiser", "decoder", "encoder"]
 Dtype = Literal["float32", "float16", "int64", "int32"]
 Objective = Literal["rf_denoiser", "rectified_flow"]
-Size = Annotated[int, msgspec.Meta(ge=1)]
+LARGEST_FILE = 16 << 20  # bytes of a manifest; those of published models have 20 kB
+# Beyond reason: a size that only a mistake, or malice, has is refused before anything is reserved for it.
+Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+Number = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Name = Annotated[str, msgspec.Meta(max_length=1024)]
+_MOST_SAMPLES = 1 << 29  # of a whole clip, or of a tile with its neighbours, all channels
 Pad = Literal["zeros", "mask", "repeat_last"]
 Per = Literal["run", "step"]
 
@@ -30,17 +37,17 @@ class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class File(_Struct, frozen=True):
     """A file of the bundle; `path` is relative to the bundle's folder, with forward slashes."""
 
-    path: str
-    sha256: str
-    bytes: int
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
 
 class Tensor(_Struct, frozen=True):
     """An input or output. A name in `shape` is an axis whose length the host chooses."""
 
-    name: str
+    name: Name
     dtype: Dtype
-    shape: list[int | str]
+    shape: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=1 << 31)] | Name], msgspec.Meta(max_length=8)]
 
 
 class PackageInput(Tensor, frozen=True):
@@ -138,11 +145,11 @@ class Sampler(_Struct, frozen=True):
     """`logsnr_*`: timesteps are sigmoid(-logsnr) on a line from start (t = 1) to end (t = 0)."""
 
     objective: Objective
-    logsnr_start: float
-    logsnr_end: float
-    steps: Size
-    guidance: float
-    headroom_seconds: float
+    logsnr_start: Number
+    logsnr_end: Number
+    steps: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    guidance: Number
+    headroom_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)]
 
 
 class Tiles(_Struct, frozen=True):
@@ -150,7 +157,7 @@ class Tiles(_Struct, frozen=True):
     tiles are multiples of `multiple` long."""
 
     frames: Size
-    overlap: Annotated[int, msgspec.Meta(ge=0)]
+    overlap: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
     multiple: Size
 
 
@@ -191,15 +198,36 @@ def decode_manifest(data: bytes) -> Manifest:
     try:
         version = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).get("schema_version")
         if version is not None and msgspec.json.decode(version) == _SCHEMA_2:
-            return msgspec.convert(_from_schema_2(msgspec.json.decode(data)), Manifest)
-        if version is not None and msgspec.json.decode(version) != SCHEMA_VERSION:
+            manifest = msgspec.convert(_from_schema_2(msgspec.json.decode(data)), Manifest)
+        elif version is not None and msgspec.json.decode(version) != SCHEMA_VERSION:
             raise BundleError(
-                f"schema version {bytes(version).decode()} is not one that this sa3-edge reads "
+                f"schema version {bytes(version).decode()[:40]} is not one that this sa3-edge reads "
                 f"({_SCHEMA_2} or {SCHEMA_VERSION}); export the bundle again or use another sa3-edge"
             )
-        return msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+        else:
+            manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError(f"{FILE_NAME} is not valid: {error}") from None
+    except RecursionError:
+        raise BundleError(f"{FILE_NAME} is not valid: it is nested too deeply") from None
+    _check_sizes(manifest)
+    return manifest
+
+
+def read_manifest(path: Path) -> tuple[Manifest, bytes]:
+    """The manifest in a file, and its bytes. Raises BundleError, and OSError if the file cannot be read."""
+    data = read_small(path, LARGEST_FILE)
+    return decode_manifest(data), data
+
+
+def _check_sizes(manifest: Manifest) -> None:
+    """Raise BundleError where sizes that are each within bounds ask for more than any model needs together."""
+    audio, tiles = manifest.audio, manifest.tiles
+    frames = max(audio.max_frames, *(each.frames + 2 * each.overlap for each in (tiles.decoder, tiles.encoder)))
+    if frames * audio.samples_per_frame * audio.channels > _MOST_SAMPLES:
+        raise BundleError(
+            f"{FILE_NAME} is not valid: {frames} frames of {audio.samples_per_frame} samples are too many"
+        )
 
 
 _SCHEMA_2 = 2

@@ -1,7 +1,6 @@
 """From a checkpoint to a bundle that is whole or not there."""
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +13,7 @@ from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
 from sa3_edge.engines import int8
 from sa3_edge.errors import Remedy, RequestError
-from sa3_edge.files import put_in_place
+from sa3_edge.files import put_in_place, unfinished_folder
 from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint, identity
 from sa3_export.checkpoints.synthetic import SIZES, write_synthetic_checkpoint
@@ -130,9 +129,9 @@ def export_synthetic(
     _check_free(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the bundle: it needs the same space, and /tmp may be small.
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".sa3-checkpoint-") as temporary:
+    with unfinished_folder(out.parent) as temporary:
         progress("random weights", 0, len(GRAPHS))
-        checkpoint = Path(temporary) / f"synthetic-{size}"
+        checkpoint = temporary / f"synthetic-{size}"
         write_synthetic_checkpoint(checkpoint, size, seed)
         return export_bundle(
             checkpoint,
@@ -160,8 +159,8 @@ def _new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
     """A temporary folder beside `out` that becomes `out` when the block ends well."""
     _check_free(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        folder = Path(temporary) / "new"
+    with unfinished_folder(out.parent) as temporary:
+        folder = temporary / "new"
         folder.mkdir()
         yield folder
         _check_free(out, overwrite)  # again: minutes have passed

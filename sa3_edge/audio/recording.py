@@ -12,9 +12,12 @@ from sa3_edge.audio.downmix import downmix
 from sa3_edge.audio.encoding import readable
 from sa3_edge.audio.unstated_length import decode_blocks, states_length
 from sa3_edge.errors import RequestError
-from sa3_edge.files import sha256_of
+from sa3_edge.files import is_file, sha256_of
 
 Array = NDArray[np.float32]
+_RATES = (1_000, 768_000)  # Hz; beyond them a small file asks for gigabytes once it is resampled
+_MOST_SAMPLES = 1 << 28  # of all channels, read at once: 1 GB; 120 s of 8 channels at 192 kHz are fewer
+_LOUDEST = 1e6  # 120 dB above full scale: mixing and resampling far larger ones gives no numbers
 _SILENCE = 1e-5  # -100 dBFS: below the noise of a 16-bit recording
 
 
@@ -62,6 +65,8 @@ class AudioSource:
         """
         if frames == 0 or channels == 0:
             raise RequestError(f"{name} is empty: it has no audio")
+        if not _RATES[0] <= rate <= _RATES[1]:
+            raise RequestError(f"{name} is at {rate} Hz; recordings from {_RATES[0]} to {_RATES[1]} Hz can be edited")
         self.name, self.rate, self.channels, self.frames = name, rate, channels, frames
         self.sha256: str | None = None  # of the file, as it was when it was loaded
         self._read, self._format = read, format_name
@@ -72,7 +77,7 @@ class AudioSource:
         import soundfile
 
         path = Path(path)
-        if not path.is_file():
+        if not is_file(path):
             raise RequestError(f"the audio file {path} does not exist")
         with readable(path):
             info = soundfile.info(path)
@@ -122,9 +127,17 @@ class AudioSource:
         wanted = min(samples, self.samples_at(rate))
         # A resampler's filter sees a little beyond the end.
         margin = 0 if rate == self.rate else 4096
-        audio = self._read(min(self.frames, math.ceil(wanted * self.rate / rate) + margin))
+        needed = min(self.frames, math.ceil(wanted * self.rate / rate) + margin)
+        if needed * self.channels > _MOST_SAMPLES:
+            raise RequestError(
+                f"{self.name} is too much to work with: {self.channels} channels at {self.rate} Hz; convert it to "
+                f"{channels} channels at {rate} Hz"
+            )
+        audio = self._read(needed)
         if not np.isfinite(audio).all():
             raise RequestError(f"{self.name} holds samples that are not numbers (NaN or infinity)")
+        if np.abs(audio).max(initial=0.0) > _LOUDEST:
+            raise RequestError(f"{self.name} is damaged: a sample is {np.abs(audio).max():g} times full scale")
         if self.channels == 1:
             audio = np.repeat(audio, channels, axis=1)
         elif self.channels != channels:

@@ -1,12 +1,14 @@
 """The `sa3-edge` command. Libraries raise; here errors become a line on stderr and an exit code."""
 
+import errno
 import os
 import sys
 
-from sa3_edge.cli.interrupts import Interrupted, Interrupts
+from sa3_edge.cli.interrupts import INTERRUPTED, Interrupted, Interrupts
+from sa3_edge.cli.printable import printable
 from sa3_edge.errors import RequestError, Sa3Error
 
-_INTERRUPTED = 130
+_OF_THE_REQUEST = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 
 
 def main() -> None:
@@ -27,11 +29,15 @@ def main() -> None:
             traceback.print_exc()
         # A library that is interrupted while it is loaded may raise an error of its own.
         if interrupts.heard:
-            sys.exit(_INTERRUPTED)
+            sys.exit(INTERRUPTED)
         message, code = _explain(error)
         print(message, file=sys.stderr)
         sys.exit(code)
     finally:
+        if interrupts.heard:
+            from sa3_edge.files import discard_unfinished
+
+            discard_unfinished()  # what was interrupted before it could tidy up itself
         interrupts.close()
 
 
@@ -57,5 +63,12 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, Sa3Error):
         from sa3_edge.cli.remedies import worded
 
-        return f"error: {worded(error)}", error.exit_code
-    return f"error: {type(error).__name__}: {error} (a fault of sa3-edge; --debug shows where)", 1
+        return printable(f"error: {worded(error)}", lines=True), error.exit_code
+    if isinstance(error, OSError) and error.strerror is not None:
+        # Not of our making: a name that is too long, a folder that may not be read, a disk that is full.
+        where = f"{os.fsdecode(error.filename)[:300]}: " if isinstance(error.filename, str | bytes) else ""
+        return printable(f"error: {where}{error.strerror}"), 2 if error.errno in _OF_THE_REQUEST else 1
+    if isinstance(error, MemoryError):
+        return "error: there is not enough memory; a shorter clip, or a bundle in int8, needs less", 1
+    shown = printable(f"{type(error).__name__}: {error}")
+    return f"error: {shown} (a fault of sa3-edge; --debug shows where)", 1

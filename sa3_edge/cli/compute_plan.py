@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from sa3_edge.bundle import Bundle
-from sa3_edge.cli.display import print_json
+from sa3_edge.cli.display import print_json, print_line
 from sa3_edge.engines.coreml.compute_plan import MacPlanner, Placement, placements
 from sa3_edge.models.catalog import resolve_model
 
@@ -18,11 +18,11 @@ def run(name_or_path: str, json: bool) -> None:
     if json:
         print_json({"bundle": str(bundle.path), "note": _CAVEAT, "functions": [asdict(each) for each in found]})
         return
-    print(_CAVEAT)
+    print_line(_CAVEAT)
     for placement in found:
-        print(f"{placement.graph:14} {placement.function:12} {placement.compute_units:12} {_devices(placement)}")
+        print_line(f"{placement.graph:14} {placement.function:12} {placement.compute_units:12} {_devices(placement)}")
         for line in _elsewhere(placement):
-            print(f"  {line}")
+            print_line(f"  {line}")
 
 
 def _devices(placement: Placement) -> str:

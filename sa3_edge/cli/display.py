@@ -28,6 +28,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from sa3_edge.cli.printable import printable
 from sa3_edge.clips.report import json_text
 from sa3_edge.errors import Sa3Error
 
@@ -45,7 +46,7 @@ def err() -> Console:
 
 def note(text: str) -> None:
     """A line on stderr that the reader should know of, above whatever bars there are."""
-    err().print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
+    err().print(f"[yellow]note:[/] {escape(printable(text, lines=True))}", soft_wrap=True)
 
 
 @contextmanager
@@ -61,8 +62,11 @@ def standard_output() -> Iterator[None]:
 
 def print_line(text: str) -> None:
     """A result on stdout, at once: a long run is followed line by line."""
+    if sys.stdout is None:
+        raise Sa3Error("standard output is closed")
+    ours = len(text) - len(text.lstrip("\n"))  # blank lines before; within a line none is ours
     with standard_output():
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text[:ours] + printable(text[ours:]) + "\n")
         sys.stdout.flush()
 
 

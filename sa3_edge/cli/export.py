@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sa3_edge.cli.display import print_json, stage_bars
+from sa3_edge.cli.display import print_json, print_line, stage_bars
 from sa3_edge.errors import Remedy, RequestError, Sa3Error
 
 
@@ -85,11 +85,13 @@ def run(options: ExportOptions, json: bool) -> None:
         )
         return
     for key in made.unknown_config_keys:
-        print(f"warning: the config's {key} is not known here and has no effect")
+        print_line(f"warning: the config's {key} is not known here and has no effect")
     for key, artifact in artifacts.items():
         megabytes = sum(file.bytes for file in artifact.files) / 1e6
         parity = ", ".join(f"{parity.snr_db:.0f} dB at {parity.length}" for parity in artifact.parity)
-        print(f"{key:20} {artifact.precision}  {megabytes:8.1f} MB  {parity}")
+        print_line(f"{key:20} {artifact.precision}  {megabytes:8.1f} MB  {parity}")
     if proof is not None:
-        print(f"Core ML packages proved by {proof}")
-    print(f"{options.out}  {made.model.name}" + ("  (random weights: makes noise)" if made.model.synthetic else ""))
+        print_line(f"Core ML packages proved by {proof}")
+    print_line(
+        f"{options.out}  {made.model.name}" + ("  (random weights: makes noise)" if made.model.synthetic else "")
+    )

@@ -10,6 +10,7 @@ from rich.markup import escape
 from sa3_edge.cli.defaults import defaults
 from sa3_edge.cli.display import err, note, print_json, stage_bars, standard_output
 from sa3_edge.cli.play import open_player
+from sa3_edge.cli.printable import printable
 from sa3_edge.clips.options import ClipOptions, FileOptions
 from sa3_edge.clips.render import Clip, prepare
 from sa3_edge.engines import TAKE_COMPUTE_UNITS
@@ -106,7 +107,9 @@ def summarize(clip: Clip, result: Callable[[str], None], verbose: bool = False) 
         note(line)
     if verbose:
         record = clip.record
-        console.print(f"[dim]{escape(record.engine_version)}, {record.model_name} {record.precision}[/]")
+        console.print(
+            f"[dim]{escape(printable(f'{record.engine_version}, {record.model_name} {record.precision}'))}[/]"
+        )
         console.print(f"[dim]bundle {record.bundle}, latents {clip.latents_shape}[/]")
         for key, time in clip.timings.items():
             console.print(f"[dim]{key:18} {time:8.3f} s[/]")
@@ -115,7 +118,7 @@ def summarize(clip: Clip, result: Callable[[str], None], verbose: bool = False) 
     speed = f"{length / total:.1f}x real time"
     line = f"{clip.files.audio or '-'}  {length:.2f} s of audio in {total:.2f} s ({speed})  seed {clip.seed}"
     if clip.files.audio is None:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     else:
         result(line)
 

@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.filesize import decimal
 
-from sa3_edge.cli.display import print_json
+from sa3_edge.cli.display import print_json, print_line
 from sa3_edge.cli.remedies import this_command
 from sa3_edge.errors import RequestError
 from sa3_edge.models import installed
@@ -45,12 +45,12 @@ def show(json: bool) -> None:
         )
         return
     for model in models:
-        print(f"{model.name:18} {_facts(model)}")
+        print_line(f"{model.name:18} {_facts(model)}")
     for name, size in unfinished.items():
-        print(f"{name:18} {decimal(size)} downloaded, not installed; {this_command()} pull {name} goes on")
-    print(f"\n{decimal(installed.bytes_on_disk())} in {models_folder()}, files that models share counted once")
+        print_line(f"{name:18} {decimal(size)} downloaded, not installed; {this_command()} pull {name} goes on")
+    print_line(f"\n{decimal(installed.bytes_on_disk())} in {models_folder()}, files that models share counted once")
     if available := [name for name in PUBLISHED if name not in {model.name for model in models}]:
-        print(f"to install: {this_command()} pull {'|'.join(available)}")
+        print_line(f"to install: {this_command()} pull {'|'.join(available)}")
 
 
 def _facts(model: installed.InstalledModel) -> str:
@@ -81,4 +81,4 @@ def remove(name: str, yes: bool, json: bool) -> None:
     if json:
         print_json({"removed": name, "freed_bytes": freed})
     else:
-        print(f"{name} is removed; {decimal(freed)} are free again")
+        print_line(f"{name} is removed; {decimal(freed)} are free again")

@@ -6,6 +6,7 @@ from pathlib import Path
 from sa3_edge.cli.display import Stages, err, stage_bars
 from sa3_edge.cli.generate import STAGES, RunOptions, open_pipeline
 from sa3_edge.cli.options import spelled
+from sa3_edge.cli.printable import printable
 from sa3_edge.clips.options import ClipOptions, FileOptions
 from sa3_edge.clips.prompt_list import LineResult, check_folder, read_list, render_list
 from sa3_edge.clips.report import json_text
@@ -47,4 +48,4 @@ def _say(result: LineResult, bars: Stages, options: RunOptions) -> None:
     if options.json or not options.quiet:
         bars.result(json_text(report).removesuffix("\n"))
     elif result.error is not None:
-        err().print(f"line {line.number}: {report['error']}", markup=False, soft_wrap=True)
+        err().print(f"line {line.number}: {printable(str(report['error']))}", markup=False, soft_wrap=True)

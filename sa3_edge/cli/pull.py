@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from sa3_edge.cli.display import byte_bar, err, note, print_json, stage_bars
+from sa3_edge.cli.display import byte_bar, err, note, print_json, print_line, stage_bars
 from sa3_edge.cli.models import kinds, report
 from sa3_edge.cli.remedies import this_command
 from sa3_edge.errors import Remedy, Sa3Error
@@ -67,12 +67,12 @@ def run(
         print_json({**report(model), "was_installed": pulled.was_installed})
         return
     shared = f", {decimal(model.shared_bytes)} of it shared with other models" if model.shared_bytes else ""
-    print(f"{model.path}  {decimal(model.bytes)}{shared}")
+    print_line(f"{model.path}  {decimal(model.bytes)}{shared}")
     if pulled.was_installed:
         revision = model.model.revision if model.model else "unknown"
-        print(f"{name} was installed already ({kinds(model)}, revision {revision}); --overwrite pulls it again")
+        print_line(f"{name} was installed already ({kinds(model)}, revision {revision}); --overwrite pulls it again")
     else:
-        print(f'{name} is installed: {this_command()} generate "lofi piano" --model {name}')
+        print_line(f'{name} is installed: {this_command()} generate "lofi piano" --model {name}')
 
 
 def _announce(download: int, bundle: int) -> None:

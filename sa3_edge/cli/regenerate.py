@@ -8,7 +8,7 @@ import msgspec
 
 from sa3_edge.audio.encoding import FORMATS, stored_bits
 from sa3_edge.cli import generate
-from sa3_edge.cli.display import note, print_json
+from sa3_edge.cli.display import note, print_json, print_line
 from sa3_edge.clips.options import FileOptions
 from sa3_edge.clips.record import Record, find_recording, read_record, recorded_options
 from sa3_edge.errors import RequestError
@@ -24,16 +24,16 @@ def info(path: Path, json: bool) -> None:
     if json:
         print_json(msgspec.to_builtins(record))
         return
-    print(f"{record.prompt!r}  ({record.mode})")
+    print_line(f"{record.prompt!r}  ({record.mode})")
     for name, value in record.options.items():
         if value not in (None, "", []):
-            print(f"{name.replace('_', '-'):16} {value}")
-    print(f"{'model':16} {record.model_name} ({record.revision}, {record.precision})")
+            print_line(f"{name.replace('_', '-'):16} {value}")
+    print_line(f"{'model':16} {record.model_name} ({record.revision}, {record.precision})")
     if record.synthetic:
-        print(f"{'':16} untrained: random weights, what it makes is noise")
-    print(f"{'bundle':16} {record.bundle}")
-    print(f"{'engine':16} {record.engine_version}")
-    print(f"{'made by':16} sa3-edge {record.version}")
+        print_line(f"{'':16} untrained: random weights, what it makes is noise")
+    print_line(f"{'bundle':16} {record.bundle}")
+    print_line(f"{'engine':16} {record.engine_version}")
+    print_line(f"{'made by':16} sa3-edge {record.version}")
 
 
 def regenerate(

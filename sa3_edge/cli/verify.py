@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from sa3_edge.bundle import Bundle
-from sa3_edge.cli.display import print_json, stage_bars
+from sa3_edge.cli.display import print_json, print_line, stage_bars
 from sa3_edge.errors import Remedy, Sa3Error
 from sa3_edge.models.catalog import resolve_model
 
@@ -41,5 +41,5 @@ def run(name_or_path: str, checkpoint: Path | None, lora: list[str], json: bool)
         precision = bundle.manifest.graphs[graph].artifacts["coreml"].precision
         worst = min(figures, key=lambda figure: figure.snr_db)
         lengths = len({figure.length for figure in figures})
-        print(f"{graph:14} {precision:12} {worst.snr_db:6.1f} dB at worst ({worst.length}), {lengths} lengths")
-    print(f"proved by {proof(core_ml)}")
+        print_line(f"{graph:14} {precision:12} {worst.snr_db:6.1f} dB at worst ({worst.length}), {lengths} lengths")
+    print_line(f"proved by {proof(core_ml)}")

@@ -15,7 +15,7 @@ from sa3_edge.audio.wav_info import read_info
 from sa3_edge.clips.options import ClipOptions, as_json
 from sa3_edge.clips.request import typed_options
 from sa3_edge.errors import RequestError
-from sa3_edge.files import sha256_of
+from sa3_edge.files import is_file, sha256_of
 from sa3_edge.generation.pipeline import Generation, Pipeline
 
 _KEY = "sa3-edge"
@@ -106,7 +106,7 @@ def read_record(path: Path) -> Record:
     """The record in a sound file. Raises RequestError if there is none."""
     import soundfile
 
-    if not path.is_file():
+    if not is_file(path):
         raise RequestError(f"{path} does not exist")
     with readable(path), soundfile.SoundFile(path) as file:
         comment: str = file.comment

@@ -1,51 +1,24 @@
-"""Inference engines: what runs a bundle's graphs. One file an engine, loaded when it is asked for."""
+"""The registry of inference engines. One file an engine, loaded when it is asked for."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol, cast, get_args
+from typing import cast, get_args
 
-from numpy.typing import NDArray
-
-from sa3_edge.bundle import Bundle
+from sa3_edge.engines.engine import Engine, EngineOptions, Session, Tensors
 from sa3_edge.errors import RequestError
 from sa3_edge.machine import logical_cores
-from sa3_edge.manifest import ComputeUnits, GraphName
+from sa3_edge.manifest import ComputeUnits
 
-Tensors = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How to run.
-
-    threads: how many CPU threads a graph may use; None leaves it to the engine (one a physical core)
-    compute_units: where Core ML may run every graph, for engines of TAKE_COMPUTE_UNITS; None leaves it to the engine
-    """
-
-    threads: int | None = None
-    compute_units: str | None = None
-
-
-class Session(Protocol):
-    """One loaded graph."""
-
-    def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Named arrays in, named arrays out, as the manifest describes them. Raises EngineError."""
-
-
-class Engine(Protocol):
-    """`artifact` is the format it reads from a bundle ("onnx", "coreml")."""
-
-    name: str
-    artifact: str
-
-    def load(self, bundle: Bundle, graph: GraphName) -> Session:
-        """Raises EngineError if the graph cannot be loaded, BundleError if the bundle lacks it."""
-
-    def describe(self) -> str:
-        """The engine, its version and where it computes, in one line."""
-
+__all__ = [
+    "DEFAULT_ENGINE",
+    "ENGINES",
+    "TAKE_COMPUTE_UNITS",
+    "Engine",
+    "EngineOptions",
+    "Session",
+    "Tensors",
+    "chosen_units",
+    "create_engine",
+]
 
 ENGINES = {
     "onnxruntime": "sa3_edge.engines.onnxruntime:OnnxRuntimeEngine",

@@ -6,6 +6,8 @@ They are as large as the graphs, so what was not used for a month is deleted whe
 import hashlib
 import shutil
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -26,8 +28,7 @@ def cache_entry(engine: str, artifact: Artifact, *made_for: str) -> Path:
 
     `made_for`: what else the result depends on, such as the engine's version. Raises EngineError if it cannot be made.
     """
-    depends = [*made_for, *(f"{file.path} {file.sha256}" for file in artifact.files)]
-    entry = cache_folder() / engine / hashlib.sha256("\n".join(depends).encode()).hexdigest()[:32]
+    entry = cache_folder() / engine / f"{_key(artifact)}-{_digest(made_for)}"
     try:
         if not entry.is_dir():
             entry.mkdir(parents=True, exist_ok=True)
@@ -38,8 +39,29 @@ def cache_entry(engine: str, artifact: Artifact, *made_for: str) -> Path:
     return entry
 
 
+def forget(artifacts: Iterable[Artifact]) -> int:
+    """Delete what engines keep of these artifacts. Returns the bytes that this frees."""
+    freed = 0
+    for artifact in artifacts:
+        for entry in cache_folder().glob(f"*/{_key(artifact)}-*"):
+            for path in entry.rglob("*"):
+                with suppress(OSError):
+                    freed += path.lstat().st_size if path.is_file() else 0
+            shutil.rmtree(entry, ignore_errors=True)
+    return freed
+
+
+def _key(artifact: Artifact) -> str:
+    return _digest(f"{file.path} {file.sha256}" for file in artifact.files)
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
 def _forget_unused() -> None:
     oldest = time.time() - _KEPT_DAYS * 24 * 3600
     for entry in cache_folder().glob("*/*"):
-        if entry.stat().st_mtime < oldest:
-            shutil.rmtree(entry, ignore_errors=True)
+        with suppress(OSError):  # another process was first
+            if entry.stat().st_mtime < oldest:
+                shutil.rmtree(entry, ignore_errors=True)

@@ -1,6 +1,7 @@
 """ONNX Runtime: on the CPU, the default engine everywhere; on a Mac also through its Core ML execution provider."""
 
 import platform
+import re
 from importlib import metadata
 from typing import Any
 
@@ -10,6 +11,7 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors, chosen_units, int8
 from sa3_edge.engines.cache import cache_entry
 from sa3_edge.engines.libraries import load_onnxruntime
+from sa3_edge.engines.onnx_file import check_onnx
 from sa3_edge.errors import EngineError, Remedy
 from sa3_edge.manifest import Artifact, ComputeUnits, GraphName
 
@@ -17,7 +19,7 @@ try:
     ort = load_onnxruntime()
 except ImportError as error:  # a broken install is told apart from a missing one by the message
     raise EngineError(
-        f"onnxruntime cannot be loaded ({error})", remedy=Remedy("install package", ("onnxruntime>=1.23",))
+        f"onnxruntime cannot be loaded ({error})", remedy=Remedy("install package", ("onnxruntime>=1.24.4",))
     ) from error
 
 # Kernels want weights in their own layout, which costs a copy of them at load. A graph that runs once in a clip is done
@@ -54,6 +56,11 @@ def _installed() -> str:
     return f"onnxruntime {ort.__version__}"
 
 
+def _numbers(version: str) -> tuple[int, ...]:
+    """ "1.24.4.dev1" -> (1, 24, 4)."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
 class OnnxRuntimeSession:
     """One ONNX graph, ready to run."""
 
@@ -73,14 +80,14 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
     artifact = "onnx"
-    oldest = (1, 23)  # the first with the operators of opset 23: RMSNormalization, RotaryEmbedding
-    needed_for = "graphs of ONNX opset 23"
+    # 1.23 has the operators of opset 23, but reads weights from any file of the user that a graph names.
+    oldest = (1, 24, 4)
+    needed_for = "a bundle's graphs"
 
     def __init__(self, options: EngineOptions):
         """Raises EngineError for an onnxruntime that is too old."""
         self._options = options
-        major, minor = ort.__version__.split(".")[:2]
-        if (int(major), int(minor)) < self.oldest:
+        if _numbers(ort.__version__) < self.oldest:
             wanted = ".".join(map(str, self.oldest))
             other = _installed().split()[0]
             raise EngineError(
@@ -90,7 +97,7 @@ class OnnxRuntimeEngine:
 
     def load(self, bundle: Bundle, graph: GraphName) -> OnnxRuntimeSession:
         artifact = bundle.artifact(graph, self.artifact)
-        path = bundle.resolve(artifact.files[0])
+        path = check_onnx(bundle, graph, artifact)
         options, providers = self._session_options(graph, artifact), self._providers(artifact)
         try:
             # Else a provider that fails is printed on standard output, and what it should run is run on the CPU.
@@ -98,6 +105,12 @@ class OnnxRuntimeEngine:
         except Exception as error:
             raise EngineError(f"onnxruntime cannot load {path}: {error}") from error
         return OnnxRuntimeSession(session, graph)
+
+    def check(self, bundle: Bundle, graph: GraphName) -> None:
+        check_onnx(bundle, graph, bundle.artifact(graph, self.artifact))
+
+    def wants_full_tiles(self, bundle: Bundle, graph: GraphName) -> bool:
+        return False
 
     def _session_options(self, graph: GraphName, artifact: Artifact) -> Any:
         options = ort.SessionOptions()
@@ -109,7 +122,7 @@ class OnnxRuntimeEngine:
             options.add_session_config_entry(key, value)
         # Plans for memory hold for one shape; ours change from clip to clip, and the decoder peaks lower without.
         options.enable_mem_pattern = False
-        options.log_severity_level = 3  # errors only; they come as exceptions
+        options.log_severity_level = 4  # errors come as exceptions, and would be printed beside them
         return options
 
     def _providers(self, artifact: Artifact) -> list[Any]:
@@ -124,7 +137,7 @@ class OnnxRuntimeCoreMLEngine(OnnxRuntimeEngine):
 
     name = "onnxruntime-coreml"
     # Older ones fail on weights in a file beside the graph, some by crashing (microsoft/onnxruntime#28005, #29394).
-    oldest = (1, 28)
+    oldest = (1, 28, 0)
     needed_for = "Core ML with weights in a file beside the graph"
 
     def __init__(self, options: EngineOptions):

@@ -15,6 +15,7 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors
 from sa3_edge.engines.cache import cache_entry
 from sa3_edge.engines.libraries import load_openvino
+from sa3_edge.engines.onnx_file import check_onnx
 from sa3_edge.errors import EngineError, Remedy
 from sa3_edge.manifest import Artifact, GraphName
 
@@ -136,13 +137,19 @@ class OpenVinoEngine:
 
     def load(self, bundle: Bundle, graph: GraphName) -> OpenVinoSession:
         artifact = bundle.artifact(graph, self.artifact)
-        path = bundle.resolve(artifact.files[0])
+        path = check_onnx(bundle, graph, artifact)
         described = bundle.manifest.graphs[graph]
         names = {tensor.name for tensor in (*described.inputs, *described.outputs)}
         try:
             return OpenVinoSession(graph, names, *self._compile(str(path), self._properties(graph, artifact)))
         except Exception as error:
             raise EngineError(f"openvino cannot load {path}: {error}") from error
+
+    def check(self, bundle: Bundle, graph: GraphName) -> None:
+        check_onnx(bundle, graph, bundle.artifact(graph, self.artifact))
+
+    def wants_full_tiles(self, bundle: Bundle, graph: GraphName) -> bool:
+        return False
 
     def _compile(self, path: str, properties: dict[str, Any]) -> tuple[Any, ...]:
         """The compiled graph, and what is to be computed before it, if anything is."""

@@ -1,24 +1,29 @@
-"""The graphs of a bundle as an engine runs them: loaded when first needed, freed after use, timed."""
+"""The graphs of a bundle as an engine runs them: loaded when first needed, freed after use, checked and timed."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Session, Tensors, create_engine
-from sa3_edge.errors import EngineError
+from sa3_edge.engines.shapes import check_outputs, measure_axes
 from sa3_edge.manifest import GraphName
+
+Timings = dict[str, float]
+_FRAMES, _SAMPLES = "frames", "samples"  # of decoder and encoder: the one axis says how long the other is
+_timings: ContextVar[Timings | None] = ContextVar("timings", default=None)
 
 
 class GraphRunner:
-    """Runs graphs by name; `timings` adds up the seconds of each, "denoiser.load" and "denoiser.run"."""
+    """Runs graphs by name. Threads and runs may share one: each has its own timings."""
 
     def __init__(self, bundle: Bundle, engine: str, options: EngineOptions, keep_loaded: bool):
         self.bundle = bundle
         self.engine = create_engine(engine, options)
-        self.timings: dict[str, float] = {}
         self._keep_loaded = keep_loaded
         self._sessions: dict[GraphName, Session] = {}
 
@@ -27,18 +32,37 @@ class GraphRunner:
         """The graphs that hold memory now."""
         return tuple(self._sessions)
 
+    @contextmanager
+    def timing(self, into: Timings) -> Iterator[None]:
+        """Within, add the seconds of each graph to `into`: "denoiser.load" and "denoiser.run".
+
+        For this thread. A generator leaves the block before it yields, else its caller's runs would be counted.
+        """
+        token = _timings.set(into)
+        try:
+            yield
+        finally:
+            _timings.reset(token)
+
     def run(self, graph: GraphName, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Raises EngineError if the graph fails or computes anything but numbers."""
-        if graph not in self._sessions:
+        """Raises EngineError if the graph fails, or computes anything but numbers in the shapes of the manifest."""
+        described = self.bundle.manifest.graphs.get(graph)
+        session = self._sessions.get(graph)
+        if session is None:
             start = time.perf_counter()
-            self._sessions[graph] = self.engine.load(self.bundle, graph)
-            self._add_time(f"{graph}.load", start)
+            session = self._sessions[graph] = self.engine.load(self.bundle, graph)
+            _add_time(f"{graph}.load", start)
+        assert described is not None  # or it could not have been loaded
+        sizes = measure_axes(described.inputs, inputs, graph)
+        samples = self.bundle.manifest.audio.samples_per_frame
+        if _FRAMES in sizes:
+            sizes.setdefault(_SAMPLES, sizes[_FRAMES] * samples)
+        elif _SAMPLES in sizes:
+            sizes[_FRAMES] = sizes[_SAMPLES] // samples
         start = time.perf_counter()
-        outputs = self._sessions[graph].run(inputs)
-        self._add_time(f"{graph}.run", start)
-        for name, array in outputs.items():
-            if not np.isfinite(array).all():
-                raise EngineError(f"{self.engine.name} computed NaN or infinity in the {graph}'s {name}")
+        outputs = session.run(inputs)
+        _add_time(f"{graph}.run", start)
+        check_outputs(described.outputs, outputs, sizes, graph, self.engine.name)
         return outputs
 
     def done_with(self, *graphs: GraphName) -> None:
@@ -51,5 +75,8 @@ class GraphRunner:
         """Free all graphs."""
         self._sessions.clear()
 
-    def _add_time(self, key: str, start: float) -> None:
-        self.timings[key] = self.timings.get(key, 0.0) + time.perf_counter() - start
+
+def _add_time(key: str, start: float) -> None:
+    timings = _timings.get()
+    if timings is not None:
+        timings[key] = timings.get(key, 0.0) + time.perf_counter() - start

@@ -43,4 +43,5 @@ def plan_lengths(seconds: float, headroom: float, manifest: Manifest) -> Lengths
     valid = math.ceil(samples / frame) + int(headroom * rate / frame)
     allocated = math.ceil(int((seconds + headroom) * rate) / frame)
     allocated += allocated % 2
-    return Lengths(samples, min(valid, longest), min(allocated, longest))
+    # Near a whole frame the two roundings can differ; a frame without noise is none.
+    return Lengths(samples, min(valid, allocated, longest), min(allocated, longest))

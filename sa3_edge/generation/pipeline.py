@@ -162,12 +162,13 @@ class Pipeline:
         try:
             for seed in seeds:
                 start = time.perf_counter()
-                self.graphs.timings = {}
-                prepared = prepared or self._prepare(request, progress)
-                latents = self._sample(prepared, seed, progress)
-                if seed == seeds[-1]:
-                    self.graphs.done_with("denoiser")
-                audio = self._decode(latents, prepared.plan, request.limiter, progress)
+                timings: dict[str, float] = {}
+                with self.graphs.timing(timings):
+                    prepared = prepared or self._prepare(request, progress)
+                    latents = self._sample(prepared, seed, progress)
+                    if seed == seeds[-1]:
+                        self.graphs.done_with("denoiser")
+                    audio = self._decode(latents, prepared.plan, request.limiter, progress)
                 yield Generation(
                     audio=audio,
                     sample_rate=self.bundle.manifest.audio.sample_rate,
@@ -177,7 +178,7 @@ class Pipeline:
                     steps=len(prepared.timesteps) - 1,
                     headroom=prepared.headroom,
                     guidance=prepared.guidance,
-                    timings={**self.graphs.timings, "total": time.perf_counter() - start},
+                    timings={**timings, "total": time.perf_counter() - start},
                     notes=list(prepared.notes),
                 )
         finally:
@@ -319,8 +320,7 @@ class Pipeline:
             wanted,
             manifest.tiles.decoder,
             frame,
-            # Functions of fixed lengths are for whole tiles; another length would load the dynamic one beside them.
-            full=bool(self.bundle.artifact("decoder", self.graphs.engine.artifact).functions),
+            full=self.graphs.engine.wants_full_tiles(self.bundle, "decoder"),
         )
         written = 0
         progress("decode", 0, wanted)

@@ -1,5 +1,6 @@
 """Which bundle a model's name stands for."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -42,9 +43,10 @@ def resolve_model(name_or_path: str) -> Path:
     installed = installed_models()
     if name_or_path in installed:
         return installed[name_or_path]
-    path = Path(name_or_path).expanduser()
-    if path.is_dir():
-        return path
+    with suppress(OSError, RuntimeError, ValueError):  # a name that is too long, nobody's home, a NUL
+        path = Path(name_or_path).expanduser()
+        if path.is_dir():
+            return path
     raise _not_installed(name_or_path, sorted(installed.keys() - {DEMO}))
 
 

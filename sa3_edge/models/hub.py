@@ -5,6 +5,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 send_nothing()  # huggingface_hub reads its switch when it is first imported, which is below
 _CHUNK = 1 << 20
+# A hub states these; nothing of another form becomes part of a path or is compared with.
+_COMMIT, _SHA256 = re.compile("[0-9a-f]{40}"), re.compile("[0-9a-f]{64}")
+_LARGEST_FILE = 1 << 40
 # Statuses that may pass: the server is busy, or something between us and it.
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -29,6 +33,11 @@ class Hash(Protocol):
 
     def update(self, data: bytes, /) -> None: ...
     def hexdigest(self) -> str: ...
+
+
+def is_commit(revision: object) -> bool:
+    """Whether a revision has the form of git's commits, and may become a folder's name."""
+    return isinstance(revision, str) and _COMMIT.fullmatch(revision) is not None
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,8 @@ class Hub:
                     f"{self.endpoint} does not answer as a Hugging Face hub does ({type(error).__name__})\n"
                     f"Does a login page or a proxy stand between? See {self.page(repository)}"
                 ) from error
+            except RecursionError as error:
+                raise DownloadError(f"{self.endpoint} does not answer as a Hugging Face hub does") from error
         listed = {sibling.rfilename: sibling for sibling in info.siblings or []}
         files = [_remote_file(path, listed[path]) for path in paths if path in listed]
         known = [file for file in files if file]
@@ -106,12 +117,13 @@ class Hub:
                 f"{repository} has no {', '.join(missing)}\n"
                 f"Its layout is not the one that this sa3-edge knows; see {self.page(repository)}"
             )
-        if len(known) < len(paths) or not info.sha:
+        revision = info.sha
+        if len(known) < len(paths) or revision is None or not is_commit(revision):
             raise DownloadError(
                 f"{self.endpoint} does not state revision, sizes and hashes of the files in {repository}\n"
                 "Nothing is fetched that cannot be checked; does HF_ENDPOINT name a hub?"
             )
-        return Snapshot(repository, info.sha, tuple(known))
+        return Snapshot(repository, revision, tuple(known))
 
     def cached(self, snapshot: Snapshot) -> Path | None:
         """The snapshot's folder in Hugging Face's own cache, if all its files are there and right."""
@@ -201,12 +213,15 @@ class Hub:
 
 
 def _remote_file(path: str, sibling: "RepoSibling") -> RemoteFile | None:
-    """A file as the hub states it; None without its size or its hash."""
-    if sibling.lfs:
-        return RemoteFile(path, sibling.lfs.size, sibling.lfs.sha256, sibling.blob_id or "")
-    if sibling.size is None or not sibling.blob_id:
+    """A file as the hub states it; None without its size or its hash, each in its exact form."""
+    size = sibling.lfs.size if sibling.lfs else sibling.size
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_FILE:
         return None
-    return RemoteFile(path, sibling.size, None, sibling.blob_id)
+    if sibling.lfs:
+        sha256 = sibling.lfs.sha256
+        return RemoteFile(path, size, sha256, "") if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else None
+    blob = sibling.blob_id
+    return RemoteFile(path, size, None, blob) if isinstance(blob, str) and is_commit(blob) else None
 
 
 def http_error() -> type[Exception]:

@@ -6,16 +6,17 @@ folder that is safe to copy, no file is outside of it, and the disk frees a file
 
 import os
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sa3_edge.bundle import Bundle
+from sa3_edge.engines.cache import forget
 from sa3_edge.errors import BundleError, RequestError, Sa3Error
-from sa3_edge.files import put_in_place, sha256_of
-from sa3_edge.manifest import FILE_NAME, Model, decode_manifest
+from sa3_edge.files import put_in_place, sha256_of, unfinished_folder
+from sa3_edge.manifest import FILE_NAME, Artifact, Model, read_manifest
 from sa3_edge.models.catalog import DEMO, PUBLISHED, data_folder, installed_models, models_folder
 
 _STAGING = ".staging-"
@@ -37,31 +38,44 @@ class InstalledModel:
 def list_models() -> list[InstalledModel]:
     """Every installed model, whole or broken, and the demo. Sizes are checked, hashes are not: see `Bundle.load`."""
     folder = models_folder()
-    folders = {path.name: path for path in sorted(folder.glob("[!.]*")) if path.is_dir()}  # not an export's .NAME-*
+    folders = {path.name: path for path in sorted(folder.glob("[!.]*")) if _is_folder(path)}  # hidden: unfinished
     return [_describe(name, path) for name, path in {**folders, DEMO: installed_models()[DEMO]}.items()]
 
 
 def find(name: str) -> InstalledModel | None:
     """The installed model of this name, whole or broken."""
-    return next((model for model in list_models() if model.name == name and name != DEMO), None)
+    folder = models_folder() / name
+    found = name != DEMO and not name.startswith(".") and Path(name).name == name and _is_folder(folder)
+    return _describe(name, folder) if found else None
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that is too long, or no name
+        return False
+
+
+def _stats(folder: Path) -> Iterator[os.stat_result]:
+    """Of all regular files in a folder, as far as they are still there."""
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            found = path.lstat()
+            if stat.S_ISREG(found.st_mode):
+                yield found
 
 
 def bytes_on_disk() -> int:
     """What all installed models take, shared files counted once."""
-    sizes = {}
-    for path in models_folder().rglob("*"):
-        if path.is_file():
-            stat = path.stat()
-            sizes[stat.st_dev, stat.st_ino] = stat.st_size
-    return sum(sizes.values())
+    return sum({(found.st_dev, found.st_ino): found.st_size for found in _stats(models_folder())}.values())
 
 
 @contextmanager
 def staging() -> Iterator[Path]:
     """An empty folder on the models' disk, gone when the block ends, however it ends."""
     models_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_folder(), prefix=_STAGING) as folder:
-        yield Path(folder)
+    with unfinished_folder(data_folder(), _STAGING) as folder:
+        yield folder
 
 
 def clear_staging() -> None:
@@ -99,15 +113,31 @@ def remove(name: str) -> int:
         if folder.is_symlink():
             folder.unlink()  # where it points to was not installed by us
         elif folder.exists():
+            compiled = _artifacts_only_here(name)
             with staging() as gone:  # out of sight at once, then file by file
                 folder.rename(gone / name)
                 freed += _only_here(gone / name)
+            freed += forget(compiled)
         if name in PUBLISHED:
             freed += _only_here(download_folder(name))
             shutil.rmtree(download_folder(name), ignore_errors=True)
     except OSError as error:
         raise Sa3Error(f"{name} cannot be removed: {error}") from error
     return freed
+
+
+def _artifacts_only_here(name: str) -> list[Artifact]:
+    """The artifacts of a model that no other installed model has."""
+
+    def artifacts(folder: Path) -> list[Artifact]:
+        with suppress(BundleError):
+            graphs = _read(folder).manifest.graphs.values()
+            return [artifact for graph in graphs for artifact in graph.artifacts.values()]
+        return []  # broken
+
+    others = [path for other, path in installed_models().items() if other != name]
+    shared = {file.sha256 for path in others for artifact in artifacts(path) for file in artifact.files}
+    return [each for each in artifacts(models_folder() / name) if not {file.sha256 for file in each.files} <= shared]
 
 
 def download_folder(name: str) -> Path:
@@ -123,13 +153,12 @@ def unfinished_downloads() -> dict[str, int]:
 
 def _only_here(folder: Path) -> int:
     """Bytes of files that no other folder has a link to: what deleting this one frees."""
-    stats = [path.stat() for path in folder.rglob("*") if path.is_file()]
-    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
+    return sum(found.st_size for found in _stats(folder) if found.st_nlink == 1)
 
 
 def _read(folder: Path) -> Bundle:
     try:
-        return Bundle(folder, decode_manifest((folder / FILE_NAME).read_bytes()), "")
+        return Bundle(folder, read_manifest(folder / FILE_NAME)[0], "")
     except OSError as error:
         raise BundleError(f"{FILE_NAME} cannot be read: {error.strerror}") from None
 
@@ -143,14 +172,14 @@ def _describe(name: str, path: Path) -> InstalledModel:
     problem = None
     for file in bundle.files():
         try:
-            stat = bundle.resolve(file).stat()
+            found = bundle.resolve(file).stat()
         except (OSError, BundleError) as error:
             problem = f"{file.path} is missing" if isinstance(error, OSError) else str(error)
             continue
-        total += stat.st_size
-        shared += stat.st_size if stat.st_nlink > 1 else 0
-        if stat.st_size != file.bytes:
-            problem = f"{file.path} has {stat.st_size} bytes, not {file.bytes}"
+        total += found.st_size
+        shared += found.st_size if found.st_nlink > 1 else 0
+        if found.st_size != file.bytes:
+            problem = f"{file.path} has {found.st_size} bytes, not {file.bytes}"
     precisions: dict[str, set[str]] = {}
     for graph in bundle.manifest.graphs.values():
         for kind, artifact in graph.artifacts.items():

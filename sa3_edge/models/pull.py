@@ -12,10 +12,11 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from sa3_edge.errors import DownloadError, Remedy, RequestError
+from sa3_edge.files import read_small
 from sa3_edge.models import installed
 from sa3_edge.models.catalog import PUBLISHED, data_folder
 from sa3_edge.models.download import Progress, download, missing_bytes
-from sa3_edge.models.hub import Hub, Snapshot
+from sa3_edge.models.hub import Hub, Snapshot, is_commit
 
 # All that an export reads; the repositories hold more (images, training data, the text encoder's own licence).
 FILES = (
@@ -122,9 +123,11 @@ def _download_folder(name: str, snapshot: Snapshot) -> Path:
     folder = installed.download_folder(name) / "snapshots" / snapshot.revision
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # What an older revision left serves here too, where the content is the same: hashes tell.
-        for older in list(folder.parent.iterdir())[:1]:
-            older.rename(folder)
+        # What an older revision left serves here too, where the content is the same: hashes tell. Nothing else that
+        # may lie there is moved.
+        older = [path for path in folder.parent.iterdir() if is_commit(path.name) and not path.is_symlink()]
+        for path in older[:1]:
+            path.rename(folder)
     return folder
 
 
@@ -141,12 +144,12 @@ def _check_space(name: str, needed: float) -> None:
 def _check_kind(name: str, checkpoint: Path) -> None:
     """Raise RequestError for a checkpoint of another kind than the name's: base or distilled, medium or small."""
     try:
-        config = json.loads((checkpoint / "model_config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_small(checkpoint / "model_config.json", 16 << 20))
         diffusion = config["model"]["diffusion"]
         objective = diffusion["diffusion_objective"]
         # Medium's attention is differential, small's is not.
         is_medium = bool(diffusion["config"].get("attn_kwargs", {}).get("differential", False))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return  # the exporter says better what is wrong with a checkpoint
     expected = _OBJECTIVES[name.endswith("-base")]
     if objective != expected:

@@ -3,7 +3,6 @@
 import platform
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +13,10 @@ from numpy.typing import NDArray
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors, chosen_units
 from sa3_edge.engines.cache import cache_entry
-from sa3_edge.engines.coreml.fixed_lengths import DYNAMIC, FunctionChooser, Sizes, crop, measure_axes, pad, shape_of
+from sa3_edge.engines.coreml.fixed_lengths import DYNAMIC, FunctionChooser, crop, pad
+from sa3_edge.engines.shapes import Sizes, measure_axes, shape_of
 from sa3_edge.errors import BundleError, EngineError, Remedy, RequestError
+from sa3_edge.files import unfinished_folder
 from sa3_edge.manifest import Artifact, ComputeUnits, Graph, GraphName, PackageInput
 
 _WITH_NEURAL_ENGINE = frozenset({"all", "cpu_and_ne"})
@@ -170,6 +171,13 @@ class CoreMLEngine:
             self._runtime, graph, manifest.graphs[graph], artifact, manifest.memory_tokens, model, units
         )
 
+    def check(self, bundle: Bundle, graph: GraphName) -> None:
+        bundle.check_folder(package_folder(bundle, bundle.artifact(graph, self.artifact)))
+
+    def wants_full_tiles(self, bundle: Bundle, graph: GraphName) -> bool:
+        # Functions of fixed lengths are for whole tiles; another length would load the dynamic one beside them.
+        return bool(bundle.artifact(graph, self.artifact).functions)
+
     def describe(self) -> str:
         return f"Core ML, {self._runtime.version}, compute units {self._units or 'as the bundle says'}"
 
@@ -177,14 +185,15 @@ class CoreMLEngine:
         """The compiled model of an artifact: the bundle's own, or one compiled once and kept. Each system compiles
         its own way."""
         package = package_folder(bundle, artifact)
+        bundle.check_folder(package)
         if package.suffix == ".mlmodelc":
             return package
         entry = cache_entry(self.name, artifact, self._runtime.version)
         destination = entry / f"{package.stem}.mlmodelc"
         if destination.exists():
             return destination
-        with tempfile.TemporaryDirectory(dir=entry) as temporary:
-            made = Path(temporary) / destination.name
+        with unfinished_folder(entry) as temporary:
+            made = temporary / destination.name
             compile_package(self._runtime, package, made)
             try:
                 made.rename(destination)

@@ -3,35 +3,12 @@
 Exact: frames and keys that only pad a length are masked out of every softmax, and cropped from the result.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
-from numpy.typing import NDArray
 
-from sa3_edge.errors import EngineError
+from sa3_edge.engines.shapes import AnyArray, Sizes, shape_of
 from sa3_edge.manifest import MASKED_LOGIT, Artifact, Graph, PackageInput, Tensor
 
-AnyArray = NDArray[np.generic]
-Sizes = Mapping[str, int]
-
 DYNAMIC = "main"  # the function of a package that takes any length
-
-
-def measure_axes(tensors: list[Tensor], inputs: Mapping[str, AnyArray], graph: str) -> dict[str, int]:
-    """Sizes of all named axes. Raises EngineError for an input that is missing or of another shape."""
-    sizes: dict[str, int] = {}
-    for tensor in tensors:
-        if tensor.name not in inputs:
-            raise EngineError(f"{graph} needs the input {tensor.name}, which was not given")
-        shape = inputs[tensor.name].shape
-        if len(shape) != len(tensor.shape):
-            raise EngineError(f"{graph}: {tensor.name} has the shape {shape}, expected {tuple(tensor.shape)}")
-        for axis, size in zip(tensor.shape, shape, strict=True):
-            if isinstance(axis, str):
-                sizes.setdefault(axis, size)
-        if shape != shape_of(tensor, sizes):
-            raise EngineError(f"{graph}: {tensor.name} has the shape {shape}, expected {tuple(tensor.shape)}")
-    return sizes
 
 
 class FunctionChooser:
@@ -60,11 +37,6 @@ class FunctionChooser:
                 if all(fixed[axis] >= size for axis, size in sizes.items()):
                     return name, dict(fixed)
         return DYNAMIC, {**sizes, **{axis: sizes[self._leading] + memory for axis, memory in self._rows.items()}}
-
-
-def shape_of(tensor: Tensor, sizes: Sizes) -> tuple[int, ...]:
-    """A tensor's shape for concrete sizes of the named axes."""
-    return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in tensor.shape)
 
 
 def pad(tensor: PackageInput, array: AnyArray, sizes: Sizes) -> AnyArray:

@@ -104,10 +104,10 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(
 
 
 def test_a_temporary_file_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(**options: Any) -> Any:
+    def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tempfile.mkstemp", full)
+    monkeypatch.setattr("sa3_edge.files.create", full)
     with pytest.raises(Sa3Error, match=r"a\.wav cannot be written: No space left on device"):
         write_audio(tmp_path / "a.wav", _noise(), RATE, Encoding("wav", "24"), TAGS)
 

@@ -326,9 +326,9 @@ def test_a_pipeline_without_files_still_only_computes(demo: Pipeline) -> None:
 def test_a_full_disk_is_an_error_of_the_library(
     demo: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(**options: Any) -> Any:
+    def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tempfile.mkstemp", full)
+    monkeypatch.setattr("sa3_edge.files.create", full)
     with pytest.raises(Sa3Error, match="No space left"):
         sa3_edge.render(ClipOptions("x", seconds=0.2), demo, FileOptions(tmp_path / "a.wav"))

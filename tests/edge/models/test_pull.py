@@ -19,6 +19,7 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.manifest import decode_manifest, encode_manifest
 from sa3_edge.models import download, installed, pull
 from sa3_edge.models.catalog import PUBLISHED, data_folder, installed_models, models_folder
+from sa3_edge.models.hub import Snapshot
 from sa3_export import make_bundle
 from sa3_export.graphs import GRAPHS
 from tests.conftest import RunCli
@@ -87,6 +88,48 @@ def error_lines(result: tuple[int, str, str]) -> list[str]:
     lines = [line for line in err.splitlines() if not line.startswith("This takes ")]
     assert len(lines) == 2, err
     return lines
+
+
+@pytest.mark.parametrize(
+    "revision",
+    [
+        "../../../../../home/new",
+        "/home/x",
+        ".",
+        "..",
+        "a/b",
+        "main",
+        "1" * 39,
+        "G" * 40,
+        "x" * 5000,
+        "a\0b",
+        7,
+        ["1" * 40],
+        None,
+    ],
+)
+def test_a_revision_is_a_commit_or_nothing_is_fetched(
+    hub: StandInHub, exports: list[Path], run_cli: RunCli, revision: Any
+) -> None:
+    """It becomes a folder's name: what lies beside that folder is the user's."""
+    home = data_folder().parent
+    (home / "photos").mkdir(parents=True)
+    hub.revision = revision
+    code, _, err = run_cli("pull", NAME)
+    assert (code, "fault" in err) == (1, False), err
+    assert (home / "photos").is_dir()
+    assert_nothing_installed()
+    assert exports == []
+
+
+def test_only_an_older_revision_becomes_a_newer_one() -> None:
+    snapshots = installed.download_folder(NAME) / "snapshots"
+    for name in ("mine", "2" * 40):
+        (snapshots / name).mkdir(parents=True)
+    (snapshots / "mine" / "letter").touch()
+    snapshot = Snapshot(REPOSITORY, "3" * 40, ())
+    assert pull._download_folder(NAME, snapshot).name == "3" * 40
+    assert sorted(path.name for path in snapshots.iterdir()) == ["3" * 40, "mine"]
 
 
 def test_a_model_is_downloaded_exported_and_installed(
