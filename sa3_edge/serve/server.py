@@ -13,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sa3_edge.errors import RequestError
 from sa3_edge.serve.app import create_app
+from sa3_edge.serve.service import Service
 from sa3_edge.serve.settings import Limits, Settings
 
 _HEADER_BYTES = 16 << 10
@@ -35,8 +36,12 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def serve(settings: Settings, listening: socket.socket, started: Callable[[], None] = lambda: None) -> None:
-    """Serve until a signal says to stop; `started` is called when requests are answered."""
+    """Serve until a signal says to stop; `started` is called when requests are answered.
+
+    Raises RequestError for a model or a folder that cannot be.
+    """
     logging.getLogger("sa3_edge.serve").addHandler(logging.StreamHandler())
+    Service(settings).check()
     make_server(settings, started).run(sockets=[listening])
 
 

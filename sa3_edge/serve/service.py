@@ -60,10 +60,14 @@ class Service:
             self._make, settings.limits.queue, idle=self.warm.free, idle_seconds=settings.idle_unload
         )
 
-    def start(self) -> None:
-        """Begin to work. Raises RequestError for a model or a folder that cannot be."""
+    def check(self) -> None:
+        """Raise RequestError for a model or a folder that cannot be, before anybody is served."""
         self.warm.bundle(self.settings.model)
         self.folder.prepare()
+
+    def start(self) -> None:
+        """Begin to work. Raises RequestError as `check`."""
+        self.check()
         self.recordings.sweep()
         self.queue.start()
 

@@ -134,7 +134,7 @@ def test_without_its_extra_it_says_what_to_install(
     monkeypatch.setattr(serving, "find_spec", lambda name: None)
     code, _, err = run_cli(command, "--model", "demo")
     assert code == 1
-    assert f"sa3-edge[{'mcp' if command == 'mcp' else 'serve'}]" in err
+    assert f"[{'mcp' if command == 'mcp' else 'serve'}]" in err
 
 
 def test_a_port_that_is_taken_and_a_model_that_is_not_there_are_said(run_cli: RunCli, tmp_path: Path) -> None:
