@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sa3_edge.clips.options import ClipOptions, FileOptions
     from sa3_edge.clips.render import Clip, render
     from sa3_edge.errors import BundleError, DownloadError, EngineError, RequestError, Sa3Error
-    from sa3_edge.generation.pipeline import Generation, Pipeline
+    from sa3_edge.generation.pipeline import Generation, Pipeline, Stream
     from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Region",
     "RequestError",
     "Sa3Error",
+    "Stream",
     "Variation",
     "__version__",
     "render",
@@ -47,7 +48,7 @@ _HOMES = {
     **dict.fromkeys(("Clip", "render"), "sa3_edge.clips.render"),
     **dict.fromkeys(("BundleError", "DownloadError", "EngineError", "RequestError", "Sa3Error"), "sa3_edge.errors"),
     "AudioSource": "sa3_edge.audio.recording",
-    **dict.fromkeys(("Generation", "Pipeline"), "sa3_edge.generation.pipeline"),
+    **dict.fromkeys(("Generation", "Pipeline", "Stream"), "sa3_edge.generation.pipeline"),
     **dict.fromkeys(
         ("Continuation", "GenerationRequest", "Inpainting", "Region", "Variation"), "sa3_edge.generation.request"
     ),

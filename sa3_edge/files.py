@@ -12,7 +12,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -192,8 +192,11 @@ def check_writable(path: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name when the block ends well, and is removed otherwise."""
+def whole_file(path: Path, *, replace: bool = True, otherwise: Callable[[], Path] | None = None) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its name when the block ends well, and is removed otherwise.
+
+    Not to `replace` a file that has the name by then is an error, unless `otherwise` has another name.
+    """
     check_destination(path)
     temporary: Path | None = None
     try:
@@ -205,10 +208,32 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        path = _take_name(temporary, path, replace, otherwise)
         sync_folder(path.parent)
     except OSError as error:
         raise Sa3Error(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             _delete(temporary)
+
+
+def _take_name(temporary: Path, path: Path, replace: bool, otherwise: Callable[[], Path] | None) -> Path:
+    if replace:
+        temporary.replace(path)
+        return path
+    while True:
+        try:
+            os.link(temporary, path)  # unlike a renaming it does not replace
+            return path
+        except FileExistsError:
+            if otherwise is None:
+                raise RequestError(f"{path} has appeared meanwhile and is not replaced") from None
+            path = otherwise()
+        except OSError:  # a file system without hard links
+            if path.exists() and otherwise is not None:
+                path = otherwise()
+                continue
+            if path.exists():
+                raise RequestError(f"{path} has appeared meanwhile and is not replaced") from None
+            temporary.replace(path)
+            return path

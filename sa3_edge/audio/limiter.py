@@ -1,5 +1,7 @@
 """A look-ahead limiter: what would be louder than full scale is turned down, not cut off."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,22 +33,112 @@ def limit(audio: Array, rate: int) -> Array:
     return limited
 
 
-def _true_peaks(audio: Array, rate: int) -> NDArray[np.float64]:
-    """The loudest of all channels at and between each sample and its neighbours, (N,)."""
+def limit_blocks(blocks: Iterable[Array], rate: int) -> Iterator[Array]:
+    """As `limit`, of audio that comes in blocks (channels, n): blocks that join to exactly what `limit` gives.
+
+    A sample leaves when the peaks after it that it is turned down for are known, less than 1.6 s later at 44.1 kHz.
+    """
+    limiter = _Limiter(rate)
+    for block in blocks:
+        if (ready := limiter.push(block)).shape[-1]:
+            yield ready
+    if (rest := limiter.finish()).shape[-1]:
+        yield rest
+
+
+class _Limiter:
+    """What was pushed and not yet given back: audio from `_start` on, gains from `_first_gain` on."""
+
+    def __init__(self, rate: int):
+        self._rate, self._reach = rate, max(1, int(_LOOK_AHEAD_SECONDS * rate))
+        window = np.hanning(2 * self._reach + 3)[1:-1]
+        self._window = window / window.sum()
+        self._audio: Array | None = None
+        self._start = self._out = self._first_gain = 0  # places in the whole: of the buffer, of what comes next
+        self._gain = np.zeros(0)
+
+    def push(self, block: Array) -> Array:
+        """The next block in; what can be given out of it and those before."""
+        self._audio = block.copy() if self._audio is None else np.concatenate((self._audio, block), axis=1)
+        end = self._start + self._audio.shape[-1]
+        known = self._known
+        while known + _BLOCK + _MARGIN <= end:
+            self._add_gain(known, known + _BLOCK)
+            known += _BLOCK
+        return self._give(known - 2 * self._reach, None)
+
+    def finish(self) -> Array:
+        """All that is left."""
+        if self._audio is None:
+            return np.zeros((0, 0), np.float32)
+        end = self._start + self._audio.shape[-1]
+        while self._known < end:
+            self._add_gain(self._known, min(self._known + _BLOCK, end))
+        return self._give(end, end)
+
+    @property
+    def _known(self) -> int:
+        return self._first_gain + len(self._gain)
+
+    def _add_gain(self, start: int, stop: int) -> None:
+        assert self._audio is not None
+        first, last = max(start - _MARGIN, self._start), min(stop + _MARGIN, self._start + self._audio.shape[-1])
+        context = self._audio[:, first - self._start : last - self._start]
+        peaks = _block_peaks(context, start - first, stop - first, self._rate)
+        self._gain = np.concatenate((self._gain, np.minimum(1.0, _AIM / np.maximum(peaks, 1e-9))))
+
+    def _give(self, stop: int, end: int | None) -> Array:
+        """Samples up to `stop`; `end` is that of the clip, if it is known."""
+        assert self._audio is not None
+        start = self._out
+        if stop <= start:
+            return self._audio[:, :0]
+        audio = self._audio[:, start - self._start : stop - self._start]
+        lowest = max(0, start - 2 * self._reach)
+        around = self._gain[lowest - self._first_gain : stop + 2 * self._reach - self._first_gain]
+        if around.min() < 1.0:
+            # Beyond either end of the clip it is as at the end.
+            held = _sliding_minimum(around, self._reach)
+            held = held[max(0, start - self._reach) - lowest : (stop + self._reach if end is None else end) - lowest]
+            before = self._reach - start if start < self._reach else 0
+            after = stop + self._reach - end if end is not None else 0
+            padded = np.pad(held, (before, after), mode="edge")
+            smooth = np.convolve(padded, self._window, mode="valid")
+            audio = (audio * np.minimum(smooth, 1.0)).astype(np.float32)
+        else:
+            audio = audio.copy()
+        self._out = stop
+        kept = max(self._start, min(stop, self._known - _MARGIN))
+        self._audio, self._start = self._audio[:, kept - self._start :].copy(), kept
+        gains = max(self._first_gain, stop - 2 * self._reach)
+        self._gain, self._first_gain = self._gain[gains - self._first_gain :].copy(), gains
+        return audio
+
+
+def _block_peaks(audio: Array, start: int, stop: int, rate: int) -> NDArray[np.float64]:
+    """Of samples [start, stop) of `audio`, which has what lies around them."""
     import soxr
 
-    peaks: NDArray[np.float64] = np.abs(audio).max(axis=0).astype(np.float64)
+    peaks: NDArray[np.float64] = np.abs(audio[:, start:stop]).max(axis=0).astype(np.float64)
+    if peaks.max() < _AIM / 2:
+        return peaks  # a reconstructed peak is not twice its samples
+    length = audio.shape[-1]
+    fine = soxr.resample(audio.T.copy(), rate, rate * _OVERSAMPLING)
+    loudest = np.abs(fine).max(axis=1)
+    loudest = np.pad(loudest, (0, max(0, length * _OVERSAMPLING - len(loudest))))
+    between = loudest[: length * _OVERSAMPLING].reshape(-1, _OVERSAMPLING).max(axis=1)
+    both = np.maximum(between, np.concatenate((between[:1], between[:-1])))
+    highest: NDArray[np.float64] = np.maximum(peaks, both[start:stop])
+    return highest
+
+
+def _true_peaks(audio: Array, rate: int) -> NDArray[np.float64]:
+    """The loudest of all channels at and between each sample and its neighbours, (N,)."""
+    peaks = np.empty(audio.shape[-1])
     for start in range(0, audio.shape[-1], _BLOCK):
         stop = min(start + _BLOCK, audio.shape[-1])
-        if peaks[start:stop].max() < _AIM / 2:
-            continue  # a reconstructed peak is not twice its samples
         first, last = max(0, start - _MARGIN), min(stop + _MARGIN, audio.shape[-1])
-        fine = soxr.resample(audio[:, first:last].T, rate, rate * _OVERSAMPLING)
-        loudest = np.abs(fine).max(axis=1)
-        loudest = np.pad(loudest, (0, max(0, (last - first) * _OVERSAMPLING - len(loudest))))
-        between = loudest[: (last - first) * _OVERSAMPLING].reshape(-1, _OVERSAMPLING).max(axis=1)
-        both = np.maximum(between, np.concatenate((between[:1], between[:-1])))
-        peaks[start:stop] = np.maximum(peaks[start:stop], both[start - first : stop - first])
+        peaks[start:stop] = _block_peaks(audio[:, first:last], start - first, stop - first, rate)
     return peaks
 
 

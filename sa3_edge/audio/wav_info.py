@@ -1,20 +1,46 @@
-"""Text in a WAV file: the LIST chunk INFO of RIFF, of any length; libsndfile neither writes nor reads over 2 kB."""
+"""WAV files in one pass: the header first, whole, then samples, then the chunks that say what the file is.
+
+libsndfile goes back to the header when all is written, which a pipe cannot, and has no room for texts over 2 kB.
+"""
 
 import struct
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
+from sa3_edge.errors import RequestError
+
 _HEADER = struct.Struct("<4sI")  # a chunk's name and size
+_PCM, _FLOAT = 1, 3
+_LARGEST = 2**32 - 1
 
 
-def append_info(file: BinaryIO, texts: Mapping[str, str]) -> None:
-    """Append a chunk with `texts`, by RIFF's names (INAM, ICMT), to a whole WAV file open for reading and writing."""
+def wav_head(samples: int, channels: int, rate: int, bits: str, after: bytes) -> bytes:
+    """All of a file before its samples, "16", "24" or "float" of them; `after` is what will follow them.
+
+    Raises RequestError for more than the format can hold.
+    """
+    width = {"16": 2, "24": 3, "float": 4}[bits]
+    kind = _FLOAT if bits == "float" else _PCM
+    described = struct.pack("<HHIIHH", kind, channels, rate, rate * channels * width, channels * width, 8 * width)
+    head = _chunk("fmt ", described + (struct.pack("<H", 0) if kind == _FLOAT else b""))
+    if kind == _FLOAT:
+        head += _chunk("fact", struct.pack("<I", samples))
+    size = samples * channels * width
+    whole = len(b"WAVE") + len(head) + _HEADER.size + size + size % 2 + len(after)
+    if whole > _LARGEST:
+        raise RequestError(f"{samples / rate:.0f} s of {bits}-bit sound are more than a wav file holds; choose flac")
+    return _HEADER.pack(b"RIFF", whole) + b"WAVE" + head + _HEADER.pack(b"data", size)
+
+
+def info_chunk(texts: Mapping[str, str]) -> bytes:
+    """The chunk INFO with `texts`, by RIFF's names (INAM, ICMT); nothing if all are empty."""
     fields = b"".join(_chunk(name, text.encode("utf-8", "replace") + b"\0") for name, text in texts.items() if text)
-    end = file.seek(0, 2)
-    file.write(b"\0" * (end % 2) + _chunk("LIST", b"INFO" + fields))
-    end = file.tell()
-    file.seek(4)
-    file.write(struct.pack("<I", end - _HEADER.size))
+    return _chunk("LIST", b"INFO" + fields) if fields else b""
+
+
+def xmp_chunk(packet: bytes) -> bytes:
+    """The chunk that an XMP packet lies in."""
+    return _chunk("_PMX", packet)
 
 
 def read_info(file: BinaryIO) -> dict[str, str]:

@@ -110,7 +110,7 @@ def generate(
         bool, typer.Option("--verbose", "-v", help="Also print engine, bundle and all times.", rich_help_panel=OUTPUT)
     ] = False,
     play: Annotated[
-        bool, typer.Option("--play", help="Play each clip when it is done (extra: play).", rich_help_panel=OUTPUT)
+        bool, typer.Option("--play", help="Play each clip while it is decoded (extra: play).", rich_help_panel=OUTPUT)
     ] = False,
     **options: Any,
 ) -> None:

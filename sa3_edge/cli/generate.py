@@ -79,6 +79,8 @@ def run(
     opened(pipeline)
     with stage_bars(STAGES, quiet=options.json or options.quiet, clips=count) as bars:
         for clip in job.run(pipeline, bars, sink=_StandardOutput() if to_stdout else None, hear=player):
+            if player is not None:
+                player.finish()
             if options.json:
                 print_json(clip.report)
             elif not options.quiet:

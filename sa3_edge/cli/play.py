@@ -1,20 +1,52 @@
-"""Playing a clip on the default output device. Needs the extra `play`."""
+"""Playing clips on the default output device while they are decoded. Needs the extra `play`."""
 
-from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.errors import Remedy, Sa3Error
 
-Player = Callable[[NDArray[np.float32], int], None]
+
+class Player:
+    """Plays pieces of audio (channels, n), one after another, while the next ones are made."""
+
+    def __init__(self, sounddevice: Any):
+        self._library = sounddevice
+        self._pieces: SimpleQueue[NDArray[np.float32] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._failed: Exception | None = None
+
+    def __call__(self, audio: NDArray[np.float32], rate: int) -> None:
+        """Play a piece after those before; returns at once. The first begins at once."""
+        if self._thread is None:
+            self._thread = Thread(target=self._play, args=(audio.shape[0], rate), daemon=True)
+            self._thread.start()
+        self._pieces.put(np.ascontiguousarray(np.clip(audio, -1, 1).T))
+
+    def finish(self) -> None:
+        """Return when all has been heard. Raises Sa3Error if the device failed."""
+        if self._thread is not None:
+            self._pieces.put(None)
+            self._thread.join()
+            self._thread = None
+        if self._failed is not None:
+            raise Sa3Error(f"the clip cannot be played: {self._failed}") from self._failed
+
+    def _play(self, channels: int, rate: int) -> None:
+        try:
+            # Leaving the block waits for what is buffered.
+            with self._library.OutputStream(samplerate=rate, channels=channels, dtype="float32") as device:
+                while (piece := self._pieces.get()) is not None:
+                    device.write(piece)
+        except (self._library.PortAudioError, ValueError) as error:
+            self._failed = error
 
 
 def open_player() -> Player:
-    """A function that plays audio (channels, N) at a rate and returns when it has ended.
-
-    Opened before anything is computed. Raises Sa3Error if the library or a device is missing.
-    """
+    """Opened before anything is computed. Raises Sa3Error if the library or a device is missing."""
     try:
         import sounddevice
     except ModuleNotFoundError as error:
@@ -28,8 +60,4 @@ def open_player() -> Player:
     except (sounddevice.PortAudioError, ValueError) as error:
         raise Sa3Error(f"--play finds no output device: {error}") from error
 
-    def play(audio: NDArray[np.float32], rate: int) -> None:
-        sounddevice.play(np.clip(audio.T, -1, 1), rate)
-        sounddevice.wait()
-
-    return play
+    return Player(sounddevice)

@@ -13,6 +13,7 @@ from sa3_edge.clips.options import ClipOptions, FileOptions, as_json
 from sa3_edge.errors import RequestError
 from sa3_edge.files import check_destination, check_writable
 
+TAGS = ("full", "minimal", "none")
 _LONGEST_STEM = 40
 _RECORD_ROOM = 4096  # bytes of a record beside prompt and options: names, versions, what JSON adds
 
@@ -22,6 +23,7 @@ class ClipFiles:
     """One clip's files. `audio` None: the sound goes elsewhere, as to standard output.
 
     automatic: the name was chosen here, so another is if a file has it by the time that the clip is done
+    overwrite, tags: as of FileOptions
     """
 
     encoding: Encoding
@@ -29,6 +31,8 @@ class ClipFiles:
     latents: Path | None = None
     sidecar: Path | None = None
     automatic: bool = False
+    overwrite: bool = False
+    tags: str = "full"
 
     def all(self) -> Iterator[Path]:
         """Those that are written."""
@@ -69,12 +73,17 @@ def settle_files(
         for path in clip.all():
             # Permissions do not say all, so a file is made on trial; once is enough for names beside each other.
             (check_writable if clip is settled[0] else check_destination)(path)
-            if options.init_audio is not None:
-                _spare(options.init_audio, path)
+    for path in (path for clip in settled for path in clip.all()):
+        if options.init_audio is not None:
+            _spare(options.init_audio, path)
+        if not files.overwrite:
+            _keep(path, named=path == files.output)
     return settled
 
 
 def _check_names(files: FileOptions, elsewhere: bool) -> Encoding:
+    if files.tags not in TAGS:
+        raise RequestError(f"unknown tags {files.tags!r}; choose {', '.join(TAGS)}")
     if files.save_latents is not None and files.save_latents.suffix != ".npy":
         raise RequestError(f"the latents must be a .npy file, got {files.save_latents}")
     if elsewhere and files.sidecar:
@@ -96,15 +105,22 @@ def _for_seed(
     if several:
         audio, latents = audio and _with_seed(audio, seed), latents and _with_seed(latents, seed)
     if elsewhere:
-        return ClipFiles(encoding, latents=latents)
+        return ClipFiles(encoding, latents=latents, overwrite=files.overwrite, tags=files.tags)
     automatic = audio is None
     audio = audio or free_name(prompt, seed, encoding.format)
-    return ClipFiles(encoding, audio, latents, sidecar_of(audio) if files.sidecar else None, automatic)
+    sidecar = sidecar_of(audio) if files.sidecar else None
+    return ClipFiles(encoding, audio, latents, sidecar, automatic, files.overwrite, files.tags)
 
 
 def _spare(recording: Path, path: Path) -> None:
     if path.exists() and recording.exists() and path.samefile(recording):
         raise RequestError(f"{path} is the recording that is edited and would be lost; name another file")
+
+
+def _keep(path: Path, *, named: bool) -> None:
+    if path.exists() or path.is_symlink():
+        otherwise = ", without `output` a clip gets a name of its own" if named else ""
+        raise RequestError(f"{path} exists and is not replaced; `overwrite: true` does{otherwise}")
 
 
 def slug(prompt: str) -> str:
@@ -122,7 +138,7 @@ def free_name(prompt: str, seed: int, suffix: str) -> Path:
     """A readable name in the current directory that no file has: lofi-piano-42.wav, lofi-piano-42-2.wav."""
     stem = f"{slug(prompt)}-{seed}"
     candidates = itertools.chain([f"{stem}.{suffix}"], (f"{stem}-{count}.{suffix}" for count in itertools.count(2)))
-    return next(path for path in map(Path, candidates) if not path.exists())
+    return next(path for path in map(Path, candidates) if not (path.exists() or sidecar_of(path).exists()))
 
 
 def _with_seed(path: Path, seed: int) -> Path:

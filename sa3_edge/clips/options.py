@@ -116,6 +116,14 @@ class FileOptions:
     )
     bits: str | None = option(None, "16, 24 (default) or float (wav only).", panel=OUTPUT, may_be_default=True)
     sidecar: bool = option(False, "Also write FILE.json: request, model, timings.", panel=OUTPUT)
+    overwrite: bool = option(False, "Replace files that are there.", panel=OUTPUT)
+    tags: str = option(
+        "full",
+        "What the file says of itself: full (the request, to make it again; that a machine made it), minimal (that a "
+        "machine made it) or none.",
+        panel=OUTPUT,
+        may_be_default=True,
+    )
     usual_format: str | None = None
     usual_bits: str | None = None
 

@@ -14,6 +14,7 @@ from typing import Any
 from sa3_edge.audio.encoding import FORMATS, Encoding
 from sa3_edge.clips.files import encoding_of, slug
 from sa3_edge.clips.options import ClipOptions, FileOptions, as_json
+from sa3_edge.clips.record import read_record
 from sa3_edge.clips.render import prepare
 from sa3_edge.clips.report import json_text
 from sa3_edge.clips.request import build_request, line_options
@@ -133,11 +134,13 @@ def _make(
     name = line.file_name(encoding.format)
     source = line.options.init_audio
     source_sha256 = sha256_of(source) if source is not None and source.is_file() else None
-    if name in finished and finished[name] == line.key(pipeline, encoding, source_sha256):
+    if (folder / name).is_file() and name in finished and finished[name] == line.key(pipeline, encoding, source_sha256):
         report: dict[str, object] = {"file": str(folder / name), "prompt": line.options.prompt, "skipped": True}
         return LineResult(line, report, skipped=True)
     try:
-        job = prepare(line.options, replace(files, output=folder / name, save_latents=None))
+        ours = name in finished or _has_record(folder / name)  # one of another request, which is made anew
+        overwrite = files.overwrite or ours
+        job = prepare(line.options, replace(files, output=folder / name, save_latents=None, overwrite=overwrite))
         (clip,) = job.run(pipeline, progress)
     except Sa3Error as error:
         return LineResult(line, {}, error=error)
@@ -147,8 +150,16 @@ def _make(
     return LineResult(line, clip.report)
 
 
+def _has_record(path: Path) -> bool:
+    try:
+        read_record(path)
+    except RequestError:
+        return False
+    return True
+
+
 def _finished(folder: Path) -> dict[str, Any]:
-    """By name of a clip that is there, the request that it was made by last.
+    """By name of a clip that was made here, the request that it was made by last.
 
     A line that a crash cut, or that something else wrote, counts nothing.
     """
@@ -160,7 +171,7 @@ def _finished(folder: Path) -> dict[str, Any]:
             except (ValueError, RecursionError):
                 continue
             match result:
-                case {"name": str(name), "request": request} if (folder / name).is_file():
+                case {"name": str(name), "request": request}:
                     requests[name] = request
     return requests
 

@@ -16,7 +16,7 @@ from sa3_edge.clips.options import ClipOptions, as_json
 from sa3_edge.clips.request import typed_options
 from sa3_edge.errors import RequestError
 from sa3_edge.files import is_file, sha256_of
-from sa3_edge.generation.pipeline import Generation, Pipeline
+from sa3_edge.generation.pipeline import Pipeline, Stream
 
 _KEY = "sa3-edge"
 _LARGEST_RECORDING = 32 << 30  # bytes that are read to see whether a file is the recording
@@ -47,7 +47,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_record(
-    options: ClipOptions, made: Generation, pipeline: Pipeline, source_sha256: str | None, folder: Path | None
+    options: ClipOptions, made: Stream, pipeline: Pipeline, source_sha256: str | None, folder: Path | None
 ) -> Record:
     """What was asked for, with what the model or chance decided filled in. `folder` is the clip's, if it is a file."""
     settled = as_json(

@@ -10,13 +10,14 @@ seeds, before any work; `Job.run` then makes clip after clip.
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import sa3_edge
-from sa3_edge.audio.encoding import Tags, encode_audio, write_audio
+from sa3_edge.audio.encoding import AudioWriter, Tags
 from sa3_edge.clips.files import ClipFiles, free_name, settle_files, sidecar_of
 from sa3_edge.clips.options import ClipOptions, FileOptions
 from sa3_edge.clips.record import Record, encode_record, make_record
@@ -24,7 +25,7 @@ from sa3_edge.clips.report import json_text, report_of
 from sa3_edge.clips.request import build_request
 from sa3_edge.errors import RequestError
 from sa3_edge.files import whole_file
-from sa3_edge.generation.pipeline import SILENT, Generation, Pipeline, Progress, settle_seeds
+from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress, Stream, settle_seeds
 from sa3_edge.generation.request import GenerationRequest
 
 MOST_CLIPS = 100_000  # of one request: their names are all looked at before the first is made
@@ -80,48 +81,92 @@ class Job:
     ) -> Iterator[Clip]:
         """Make and write clip after clip, each when it is asked for.
 
-        `progress` as of Pipeline.generate: what it raises stops the run, and no file is left half-written. `sink` takes
-        the bytes of a job that was prepared with `elsewhere`; `hear` is given the audio as it is made. Raises
-        RequestError, EngineError, and Sa3Error if a file cannot be written.
+        The sound is written as it is decoded. `progress` as of Pipeline.generate: what it raises stops the run, and no
+        file is left half-written. `sink` takes the bytes of a job that was prepared with `elsewhere`; `hear` is given
+        each piece of audio. Raises RequestError, EngineError, and Sa3Error if a file cannot be written.
         """
-        made_clips = pipeline.generate_many(self.request, len(self.seeds), progress)
-        for made, files in zip(made_clips, self.files, strict=True):
-            yield self._write(made, pipeline, files, sink)
-            if hear is not None:
-                hear(made.audio, made.sample_rate)
+        streams = pipeline.stream_many(replace(self.request, seed=self.seeds[0]), len(self.seeds), progress)
+        for stream, files in zip(streams, self.files, strict=True):
+            yield self._render(stream, pipeline, files, sink, hear)
 
-    def _write(self, made: Generation, pipeline: Pipeline, files: ClipFiles, sink: Sink | None) -> Clip:
-        if files.automatic and files.audio is not None and files.audio.exists():
-            audio = free_name(self.options.prompt, made.seed, files.encoding.format)
-            files = replace(files, audio=audio, sidecar=files.sidecar and sidecar_of(audio))
+    def _render(
+        self, stream: Stream, pipeline: Pipeline, files: ClipFiles, sink: Sink | None, hear: Hear | None
+    ) -> Clip:
         source_sha256 = self.request.edit.source.sha256 if self.request.edit is not None else None
         folder = files.audio.parent if files.audio is not None else None
-        record = make_record(self.options, made, pipeline, source_sha256, folder)
-        notes = list(made.notes)
-        tags = _tags(record, notes)
-        clipped = _write_audio(made, files, tags, sink)
+        record = make_record(self.options, stream, pipeline, source_sha256, folder)
+        notes = list(stream.notes)
+        if record.synthetic:
+            notes.append(f"{record.model_name} is untrained (random weights): what it makes is noise")
+        tags = _tags(record, files.tags)
+        if files.audio is None:
+            clipped = _encode(stream, files, tags, sink or _Nowhere(), hear, patchable=False)
+        else:
+            name = _Name(self.options.prompt, stream.seed, files)
+            otherwise = name.another if files.automatic else None
+            with (
+                whole_file(files.audio, replace=files.overwrite, otherwise=otherwise) as temporary,
+                temporary.open("wb") as file,
+            ):
+                clipped = _encode(stream, files, tags, file, hear, patchable=True)
+            files = name.files
         if clipped:
             notes.append(f"{clipped} samples were louder than full scale and are clipped")
         if files.latents is not None:
             latents = io.BytesIO()  # np.save says nothing of the reason if it cannot write a file
-            np.save(latents, made.latents)
-            with whole_file(files.latents) as temporary:
+            np.save(latents, stream.latents)
+            with whole_file(files.latents, replace=files.overwrite) as temporary:
                 temporary.write_bytes(latents.getvalue())
-        report = report_of(made, files, record, notes)
+        report = report_of(stream, files, record, notes)
         if files.sidecar is not None:
-            with whole_file(files.sidecar) as temporary:
+            with whole_file(files.sidecar, replace=files.overwrite) as temporary:
                 temporary.write_text(json_text(report), encoding="utf-8")
         return Clip(
             files,
-            made.seed,
-            made.audio.shape[-1],
-            made.sample_rate,
-            made.latents.shape,
-            made.timings,
+            stream.seed,
+            stream.samples,
+            stream.sample_rate,
+            stream.latents.shape,
+            stream.timings,
             notes,
             record,
             report,
         )
+
+
+class _Name:
+    """A clip's files, whose automatic name may still change."""
+
+    def __init__(self, prompt: str, seed: int, files: ClipFiles):
+        self._prompt, self._seed, self.files = prompt, seed, files
+
+    def another(self) -> Path:
+        audio = free_name(self._prompt, self._seed, self.files.encoding.format)
+        self.files = replace(self.files, audio=audio, sidecar=self.files.sidecar and sidecar_of(audio))
+        return audio
+
+
+class _Nowhere:
+    """Takes the bytes of a clip that is only heard."""
+
+    def write(self, data: bytes, /) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
+def _encode(stream: Stream, files: ClipFiles, tags: Tags, out: Sink, hear: Hear | None, *, patchable: bool) -> int:
+    """Encode a clip as it is decoded; how many samples were clipped."""
+    rate, channels = stream.sample_rate, stream.channels
+    with AudioWriter(out, rate, channels, stream.samples, files.encoding, tags, patchable=patchable) as writer:
+        for piece in stream:
+            writer.write(piece)
+            out.flush()
+            if hear is not None:
+                hear(piece, rate)
+    out.flush()
+    return writer.clipped
 
 
 def prepare(options: ClipOptions, files: FileOptions | None = None, count: int = 1, *, elsewhere: bool = False) -> Job:
@@ -156,21 +201,14 @@ def render(
     return clip
 
 
-def _tags(record: Record, notes: list[str]) -> Tags:
+def _tags(record: Record, which: str) -> Tags:
+    software = f"sa3-edge {sa3_edge.__version__}"
+    if which == "none":
+        return Tags()
+    if which == "minimal":
+        return Tags(software=software, marked=True)
     prompt = record.prompt
     title = prompt if len(prompt) <= _LONGEST_TITLE else f"{prompt[: _LONGEST_TITLE - 3]}..."
     if record.synthetic:
         title += " (random weights: noise)"
-        notes.append(f"{record.model_name} is untrained (random weights): what it makes is noise")
-    return Tags(title, f"sa3-edge {sa3_edge.__version__}", encode_record(record))
-
-
-def _write_audio(made: Generation, files: ClipFiles, tags: Tags, sink: Sink | None) -> int:
-    """How many samples were clipped."""
-    if files.audio is not None:
-        return write_audio(files.audio, made.audio, made.sample_rate, files.encoding, tags)
-    data, clipped = encode_audio(made.audio, made.sample_rate, files.encoding, tags)
-    if sink is not None:
-        sink.write(data)
-        sink.flush()
-    return clipped
+    return Tags(title, software, encode_record(record), marked=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sa3_edge.clips.files import ClipFiles
 from sa3_edge.clips.record import Record
-from sa3_edge.generation.pipeline import Generation
+from sa3_edge.generation.pipeline import Stream
 
 
 def json_text(result: Mapping[str, object]) -> str:
@@ -16,15 +16,14 @@ def json_text(result: Mapping[str, object]) -> str:
     return re.sub(r"[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text) + "\n"
 
 
-def report_of(made: Generation, files: ClipFiles, record: Record, notes: list[str]) -> dict[str, object]:
+def report_of(made: Stream, files: ClipFiles, record: Record, notes: list[str]) -> dict[str, object]:
     """The clip as a JSON object; "file" is "-" for one that is in no file."""
-    samples = made.audio.shape[-1]
     return {
         "file": str(files.audio or "-"),
         "latents_file": str(files.latents) if files.latents else None,
         "prompt": record.prompt,
         "seconds": made.seconds,
-        "samples": samples,
+        "samples": made.samples,
         "sample_rate": made.sample_rate,
         "seed": made.seed,
         "steps": made.steps,
@@ -37,7 +36,8 @@ def report_of(made: Generation, files: ClipFiles, record: Record, notes: list[st
         "synthetic": record.synthetic,
         "engine": record.engine_version,
         "version": record.version,
-        "timings": {key: round(time, 4) for key, time in made.timings.items()},
-        "realtime_factor": round(samples / made.sample_rate / made.timings["total"], 2),
+        "timings": {key: round(time, 4) for key, time in made.timings.items() if key != "first_piece"},
+        "seconds_to_first_sound": round(made.timings["first_piece"], 4),
+        "realtime_factor": round(made.samples / made.sample_rate / made.timings["total"], 2),
         "notes": notes,
     }

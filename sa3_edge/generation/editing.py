@@ -174,15 +174,15 @@ def keep_mask(plan: Plan, samples_per_frame: int) -> Array:
     return keep.astype(np.float32)[None, None]
 
 
-def splice(audio: Array, plan: Plan, rate: int) -> Array:
-    """Put the recording's samples back outside the regions; audio is (channels, samples).
+def splice(audio: Array, plan: Plan, rate: int, first: int = 0) -> Array:
+    """Put the recording's samples back outside the regions; audio is (channels, n), the clip's from sample `first` on.
 
     Within 30 ms of a region the two are crossfaded, all on the recording's side: what was to be made anew is all new,
     and where a recording ends there is nothing of it beyond to fade with. Farther out the samples are the recording's.
     """
     if plan.source is None or plan.regions is None:
         return audio
-    position = np.arange(audio.shape[-1])
+    position = np.arange(first, first + audio.shape[-1])
     distance = np.full(audio.shape[-1], np.inf)
     for start, end in plan.regions:
         outside = np.maximum(start - position, position - end + 1)
@@ -190,7 +190,7 @@ def splice(audio: Array, plan: Plan, rate: int) -> Array:
     # 0 in a region, 1 beyond the fade, half a cosine between.
     progress = np.clip(distance / (CROSSFADE_SECONDS * rate), 0.0, 1.0)
     recording_share = 0.5 - 0.5 * np.cos(np.pi * progress)
-    source = plan.source[:, : audio.shape[-1]]
+    source = plan.source[:, first : first + audio.shape[-1]]
     mixed = (audio + (source - audio) * recording_share).astype(np.float32)
     return np.where(progress >= 1.0, source, np.where(progress <= 0.0, audio, mixed))
 

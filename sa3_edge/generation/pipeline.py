@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from sa3_edge.audio.limiter import limit
+from sa3_edge.audio.limiter import limit_blocks
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import DEFAULT_ENGINE, EngineOptions
 from sa3_edge.engines.runner import GraphRunner
@@ -68,6 +68,71 @@ class Generation:
     guidance: float
     timings: dict[str, float]
     notes: list[str] = field(default_factory=list)
+
+
+class Stream:
+    """A clip while it is decoded: its pieces, in order, once.
+
+    Iterating yields (channels, n) fp32 that join to exactly what `Pipeline.generate` gives as audio; the first comes
+    when a tile is decoded. What else is known of the clip is known before: `samples` is its length, the other names
+    are Generation's. `timings` are complete at the end; "first_piece" is the time from the start to the first piece.
+    """
+
+    def __init__(
+        self,
+        pieces: Iterator[Array],
+        latents: Latents,
+        plan: Plan,
+        *,
+        sample_rate: int,
+        channels: int,
+        seed: int,
+        steps: int,
+        headroom: float,
+        guidance: float,
+        timings: dict[str, float],
+        notes: list[str],
+        start: float,
+        free: Callable[[], None],
+    ):
+        self.latents, self.seconds, self.samples = latents, plan.seconds, plan.lengths.samples
+        self.sample_rate, self.channels, self.seed = sample_rate, channels, seed
+        self.steps, self.headroom, self.guidance = steps, headroom, guidance
+        self.timings, self.notes = timings, notes
+        self._pieces, self._start, self._free = pieces, start, free
+        self._ended: Callable[[], None] = lambda: None
+
+    def __iter__(self) -> Iterator[Array]:
+        try:
+            for piece in self._pieces:
+                self.timings.setdefault("first_piece", time.perf_counter() - self._start)
+                yield piece
+            self.timings["total"] = time.perf_counter() - self._start
+        except BaseException:  # of a callback, or a caller that wants no more: not left to the garbage collector
+            self._free()
+            raise
+        finally:
+            self._ended()
+
+    def whole(self) -> Generation:
+        """All pieces joined."""
+        audio = np.empty((self.channels, self.samples), np.float32)
+        written = 0
+        for piece in self:
+            audio[:, written : written + piece.shape[-1]] = piece
+            written += piece.shape[-1]
+        return Generation(
+            audio=audio,
+            sample_rate=self.sample_rate,
+            latents=self.latents,
+            seed=self.seed,
+            seconds=self.seconds,
+            steps=self.steps,
+            headroom=self.headroom,
+            guidance=self.guidance,
+            timings=self.timings,
+            notes=self.notes,
+        )
 
 
 @dataclass(frozen=True)
@@ -155,10 +220,28 @@ class Pipeline:
         The text is encoded and the conditioner run once; otherwise as `generate`. The first one's timings include
         what they share.
         """
-        return self._generate_seeds(request, settle_seeds(request.seed, count), progress)
+        return (stream.whole() for stream in self.stream_many(request, count, progress))
 
-    def _generate_seeds(self, request: GenerationRequest, seeds: range, progress: Progress) -> Iterator[Generation]:
+    def stream(self, request: GenerationRequest, progress: Progress = SILENT) -> Stream:
+        """As `generate`, up to the latents: the clip is decoded while its pieces are asked for, in flat memory.
+
+        Graphs are freed when the pieces have ended, or with the stream.
+        """
+        streams = self._stream_seeds(request, settle_seeds(request.seed, 1), progress)
+        stream = next(streams)
+        stream._ended = streams.close
+        return stream
+
+    def stream_many(self, request: GenerationRequest, count: int, progress: Progress = SILENT) -> Iterator[Stream]:
+        """As `generate_many`; a clip's pieces must be taken before the next clip is asked for."""
+        return self._stream_seeds(request, settle_seeds(request.seed, count), progress)
+
+    def _stream_seeds(
+        self, request: GenerationRequest, seeds: range, progress: Progress
+    ) -> Generator[Stream, None, None]:
         prepared: _Prepared | None = None
+        audio = self.bundle.manifest.audio
+        free = partial(self.graphs.done_with, *get_args(GraphName))
         try:
             for seed in seeds:
                 start = time.perf_counter()
@@ -168,21 +251,23 @@ class Pipeline:
                     latents = self._sample(prepared, seed, progress)
                     if seed == seeds[-1]:
                         self.graphs.done_with("denoiser")
-                    audio = self._decode(latents, prepared.plan, request.limiter, progress)
-                yield Generation(
-                    audio=audio,
-                    sample_rate=self.bundle.manifest.audio.sample_rate,
-                    latents=latents,
+                yield Stream(
+                    self._decode(latents, prepared.plan, request.limiter, timings, progress),
+                    latents,
+                    prepared.plan,
+                    sample_rate=audio.sample_rate,
+                    channels=audio.channels,
                     seed=seed,
-                    seconds=prepared.plan.seconds,
                     steps=len(prepared.timesteps) - 1,
                     headroom=prepared.headroom,
                     guidance=prepared.guidance,
-                    timings={**timings, "total": time.perf_counter() - start},
+                    timings=timings,
                     notes=list(prepared.notes),
+                    start=start,
+                    free=free,
                 )
         finally:
-            self.graphs.done_with(*get_args(GraphName))  # all of them: a callback may have stopped the run anywhere
+            free()  # all of them: a callback may have stopped the run anywhere
 
     def _prepare(self, request: GenerationRequest, progress: Progress) -> _Prepared:
         """Check the request, read its recording, and compute what does not depend on the seed."""
@@ -308,32 +393,44 @@ class Pipeline:
             return ping_pong(velocity, x, timesteps, noise, on_step)
         return euler(velocity, x, timesteps, on_step)
 
-    def _decode(self, latents: Latents, plan: Plan, limiter: bool, progress: Progress) -> Array:
-        """Latents (1, C, T) -> audio (channels, samples); only the frames that are heard are decoded."""
+    def _decode(
+        self, latents: Latents, plan: Plan, limiter: bool, timings: dict[str, float], progress: Progress
+    ) -> Iterator[Array]:
+        """Latents (1, C, T) -> audio in pieces (channels, n); only the frames that are heard are decoded."""
+        rate = self.bundle.manifest.audio.sample_rate
+        pieces = self._decode_tiles(latents, plan.lengths.samples, timings, progress)
+        if limiter:
+            pieces = limit_blocks(pieces, rate)
+        first = 0
+        for piece in pieces:
+            # After the limiter: the recording's own samples are not to be touched.
+            yield splice(piece, plan, rate, first) if plan.splice else piece
+            first += piece.shape[-1]
+
+    def _decode_tiles(
+        self, latents: Latents, samples: int, timings: dict[str, float], progress: Progress
+    ) -> Iterator[Array]:
+        def decode(tile: Latents) -> Array:
+            with self.graphs.timing(timings):
+                return self.graphs.run("decoder", {"latents": tile})["audio"]
+
         manifest = self.bundle.manifest
         frame = manifest.audio.samples_per_frame
-        wanted = -(-plan.lengths.samples // frame)
-        audio = np.empty((manifest.audio.channels, wanted * frame), np.float32)
+        wanted = -(-samples // frame)
         pieces = decode_tiles(
-            lambda tile: self.graphs.run("decoder", {"latents": tile})["audio"],
+            decode,
             latents,
             wanted,
             manifest.tiles.decoder,
             frame,
             full=self.graphs.engine.wants_full_tiles(self.bundle, "decoder"),
         )
-        written = 0
+        decoded = 0
         progress("decode", 0, wanted)
         for piece in pieces:
-            audio[:, written : written + piece.shape[-1]] = piece[0]
-            written += piece.shape[-1]
-            progress("decode", written // frame, wanted)
-        audio = audio[:, : plan.lengths.samples]
-        rate = manifest.audio.sample_rate
-        if limiter:
-            audio = limit(audio, rate)
-        # After the limiter: the recording's own samples are not to be touched.
-        return splice(audio, plan, rate) if plan.splice else audio
+            decoded += piece.shape[-1]
+            progress("decode", decoded // frame, wanted)
+            yield piece[0, :, : samples - decoded + piece.shape[-1]]
 
 
 def _timesteps(request: GenerationRequest, steps: int, logsnr_start: float, logsnr_end: float) -> NDArray[np.float32]:

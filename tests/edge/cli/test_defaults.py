@@ -32,7 +32,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def _options(run_cli: RunCli, tmp_path: Path, *arguments: str) -> dict[str, object]:
-    code, out, err = run_cli("generate", "x", "-o", tmp_path / "x.wav", "--json", *arguments)
+    code, out, err = run_cli("generate", "x", "-o", tmp_path / "x.wav", "--overwrite", "--json", *arguments)
     assert code == 0, err
     options: dict[str, object] = json.loads(out)["options"]
     return options
@@ -174,7 +174,7 @@ def test_regenerate_takes_compute_units(
     run_cli: RunCli, write: Write, tmp_path: Path, core_ml_units: list[str]
 ) -> None:
     write('compute_units = "cpu_and_gpu"\n')
-    clip, again = tmp_path / "x.wav", ("-o", tmp_path / "again.wav")
+    clip, again = tmp_path / "x.wav", ("--overwrite", "-o", tmp_path / "again.wav")
     arguments = ("-m", "demo", "-s", "0.5", "--steps", "1", "--engine", "onnxruntime-coreml", "-o", clip)
     assert run_cli("generate", "x", *arguments)[0] == 0
     code, _, err = run_cli("regenerate", clip, *again)

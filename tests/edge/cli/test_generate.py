@@ -183,7 +183,7 @@ def test_an_unexpected_fault_is_one_line_unless_debugging(
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("sa3_edge.cli.generate.Pipeline.generate_many", fail)
+    monkeypatch.setattr("sa3_edge.cli.generate.Pipeline.stream_many", fail)
     arguments = ("generate", "x", "--model", "demo", "-o", tmp_path / "x.wav")
     code, _, err = run_cli(*arguments)
     assert (code, err.count("\n")) == (1, 1)

@@ -88,16 +88,13 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(
     old, wanted = tmp_path / full_at, tmp_path / "wanted.wav"
     old.write_bytes(b"old")
     output = {"a.wav": ("-o", old), "a.npy": ("-o", wanted, "--save-latents", old)}[full_at]
-    real = Path.write_bytes
 
-    def full(self: Path, data: Any) -> int:
-        if data.startswith(b"RIFF") is (full_at == "a.npy"):
-            return real(self, data)
-        real(self, data[:100])
+    def full(*arguments: Any) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2", *output)
+    place = {"a.wav": "sa3_edge.audio.encoding._WavFile.write", "a.npy": "pathlib.Path.write_bytes"}[full_at]
+    monkeypatch.setattr(place, full)
+    code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.2", "--overwrite", *output)
     assert (code, " ".join(err.split()).endswith(f"{full_at} cannot be written: No space left on device")) == (1, True)
     assert old.read_bytes() == b"old"
     assert {path.name for path in tmp_path.iterdir()} - {"wanted.wav"} == {full_at}
@@ -420,19 +417,29 @@ def test_quiet_prints_nothing(run_cli: RunCli, tmp_path: Path) -> None:
     assert run_cli("generate", "x", "-m", "demo", "-s", "0.3", "-q", "-o", tmp_path / "a.wav") == (0, "", "")
 
 
-def test_play_plays_the_clip_when_it_is_done(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    played: list[tuple[tuple[int, ...], int]] = []
-    device = ModuleType("sounddevice")
-    vars(device).update(
-        PortAudioError=OSError,
-        query_devices=lambda kind: {},
-        play=lambda audio, rate: played.append((audio.shape, rate)),
-        wait=lambda: None,
-    )
-    monkeypatch.setitem(sys.modules, "sounddevice", device)
+def test_play_plays_the_clip(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[Any] = []
+
+    class Device:
+        def __init__(self, **options: Any) -> None:
+            played.append(options)
+
+        def __enter__(self) -> "Device":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            played.append("ended")
+
+        def write(self, audio: NDArray[np.float32]) -> None:
+            played.append(audio.shape)
+
+    library = ModuleType("sounddevice")
+    vars(library).update(PortAudioError=OSError, query_devices=lambda kind: {}, OutputStream=Device)
+    monkeypatch.setitem(sys.modules, "sounddevice", library)
     code, _, err = run_cli("generate", "x", "-m", "demo", "-s", "0.3", "--play", "-v", "-o", tmp_path / "a.wav")
     assert code == 0, err
-    assert played == [((int(0.3 * RATE), 2), RATE)]
+    stream = {"samplerate": RATE, "channels": 2, "dtype": "float32"}
+    assert played == [stream, (int(0.3 * RATE), 2), "ended"]
     assert "denoiser.run" in err
 
 
