@@ -64,4 +64,4 @@ release: setup
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-file dist/sbom.cdx.json build/release/bin/python
 
 clean:
-	rm -rf .venv build dist runtimes/web/node_modules runtimes/web/dist runtimes/web/build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist runtimes/kotlin/*/target runtimes/web/node_modules runtimes/web/dist runtimes/web/build .mypy_cache .pytest_cache .ruff_cache
