@@ -43,9 +43,9 @@ faults: setup
 bench: setup
 	$(BIN)/python -m pytest benchmarks --device cpu
 
-# The model behind `--model demo`: random weights, made anew when graphs or manifest change.
+# The model behind `--model demo`, from its checkpoint. That one is trained by `sa3_export.checkpoints.demo`, in an hour.
 demo-model: setup
-	$(BIN)/sa3-edge export --synthetic tiny --name demo --out sa3_edge/demo --overwrite
+	$(BIN)/sa3-edge export tests/data/demo --name demo --out sa3_edge/demo --overwrite
 
 # The page of all options, from the commands' own help.
 docs-options: setup

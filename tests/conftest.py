@@ -1,6 +1,7 @@
 """The tiny checkpoint, what the reference computes on it, and its bundle, exported once a session."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from safetensors.numpy import load_file
 from sa3_edge import cli
 from sa3_edge.engines.libraries import send_nothing
 from sa3_edge.generation.pipeline import Pipeline
-from sa3_edge.manifest import Manifest, decode_manifest
+from sa3_edge.manifest import FILE_NAME, Manifest, decode_manifest
+from sa3_edge.models.catalog import DEMO, resolve_model
 
 send_nothing()  # here: before a test or a library that it uses loads onnxruntime
 
@@ -71,6 +73,17 @@ def manifest(tiny_bundle: Path) -> Manifest:
 @pytest.fixture(scope="session")
 def pipeline(tiny_bundle: Path) -> Pipeline:
     return Pipeline.load(tiny_bundle, keep_loaded=True)
+
+
+@pytest.fixture(scope="session")
+def noise_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo as if its weights were random: a bundle named "noise" that has to say what it is."""
+    bundle = tmp_path_factory.mktemp("synthetic") / "noise"
+    shutil.copytree(resolve_model(DEMO), bundle)
+    described = json.loads((bundle / FILE_NAME).read_text(encoding="utf-8"))
+    described["model"] |= {"name": "noise", "synthetic": True}
+    (bundle / FILE_NAME).write_text(json.dumps(described), encoding="utf-8")
+    return bundle
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def export_bundle(
     exporters = _exporters(formats, precision, coreml)
     checkpoint = Checkpoint(checkpoint_path, adapters, accept)
     guessed_name, revision = identity(checkpoint_path)
-    licence = SYNTHETIC_LICENCE if synthetic else PUBLISHED_LICENCE
+    licence = SYNTHETIC_LICENCE if synthetic else checkpoint.licence or PUBLISHED_LICENCE
     with _new_folder(out, overwrite) as folder:
         graphs: dict[m.GraphName, m.Graph] = {}
         for index, (graph_name, build) in enumerate(GRAPHS.items()):

@@ -34,7 +34,8 @@ def edit(copy: Path) -> Callable[[Callable[[dict[str, Any]], object]], Path]:
 
 def test_a_whole_bundle_loads_and_has_an_id(copy: Path) -> None:
     bundle = Bundle.load(copy)
-    assert bundle.manifest.model.synthetic
+    assert bundle.manifest.model.name == DEMO
+    assert not bundle.manifest.model.synthetic
     assert bundle.id == Bundle.load(resolve_model(DEMO)).id
 
 

@@ -127,6 +127,7 @@ class _Weights:
             self._file = ExitStack().enter_context(safe_open(path, framework="pt", device="cpu"))
             names = [name for name in self._file.keys() if not name.startswith(ignored)]  # noqa: SIM118 - not a dict
             self.shapes: Shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in names}
+            self.notes: dict[str, str] = self._file.metadata() or {}
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from None
 
@@ -216,6 +217,11 @@ class Checkpoint:
             raise CheckpointError(f"{self.tokenizer_file} does not exist") from None
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self.tokenizer_file} is not a tokenizer: {error}") from None
+
+    @property
+    def licence(self) -> str | None:
+        """What the weights' file says of itself under "licence", as the demo's does; published ones do not."""
+        return self._weights.notes.get("licence")
 
     def dit(self) -> DiffusionTransformer:
         module = _dit(self.config)

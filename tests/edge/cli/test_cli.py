@@ -59,14 +59,15 @@ def test_version(run_cli: RunCli) -> None:
     assert run_cli("--version") == (0, f"sa3-edge {sa3_edge.__version__}\n", "")
 
 
-def test_inspect_verifies_and_describes(run_cli: RunCli, tiny_bundle: Path) -> None:
+def test_inspect_verifies_and_describes(run_cli: RunCli, tiny_bundle: Path, noise_bundle: Path) -> None:
     code, out, _ = run_cli("inspect", tiny_bundle)
     assert code == 0
     for part in ("tiny", "denoiser", "velocity (1, 16, frames)", "120 s", "SHA-256"):
         assert part in out
-    code, out, _ = run_cli("inspect", "demo", "--json")
-    assert code == 0
-    assert json.loads(out)["manifest"]["model"]["synthetic"] is True
+    for model, synthetic in (("demo", False), (noise_bundle, True)):
+        code, out, _ = run_cli("inspect", model, "--json")
+        assert code == 0
+        assert json.loads(out)["manifest"]["model"]["synthetic"] is synthetic
     code, _, err = run_cli("inspect", tiny_bundle.parent)
     assert code == 2
     assert "manifest.json" in err
@@ -81,7 +82,7 @@ def test_doctor_reports_machine_engines_and_models(run_cli: RunCli) -> None:
     report = json.loads(out)
     assert report["engines"]["onnxruntime"].startswith("onnxruntime 1.")
     assert report["processor"]["cores"] >= 1
-    assert report["models"]["demo"].endswith("(untrained, makes noise)")
+    assert "noise" not in report["models"]["demo"]
     assert report["models"]["broken"].startswith("broken: ")
     code, out, _ = run_cli("doctor")
     assert code == 0

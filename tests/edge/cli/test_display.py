@@ -68,17 +68,20 @@ class Terminal:
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
 @pytest.mark.parametrize("rest", ["", " | cat"])
-def test_all_that_is_said_is_left_on_the_terminal_once(columns: int, rest: str, tmp_path: Path) -> None:
+def test_all_that_is_said_is_left_on_the_terminal_once(
+    columns: int, rest: str, tmp_path: Path, noise_bundle: Path
+) -> None:
     terminal = Terminal(columns)
     code = terminal.run(
-        f'"$PYTHON" -m sa3_edge generate "$PROMPT" -m demo -s 0.2 --seed 1 --count 3 -o x.wav{rest}',
+        f'"$PYTHON" -m sa3_edge generate "$PROMPT" -m "$NOISE" -s 0.2 --seed 1 --count 3 -o x.wav{rest}',
         tmp_path,
         PROMPT=_LONG_PROMPT,
+        NOISE=str(noise_bundle),
     )
     assert code == 0, terminal.lines
     for seed in (1, 2, 3):
         assert terminal.text.count(f"x-{seed}.wav  0.20 s of audio") == 1, terminal.lines
-    assert "".join(terminal.text.split()).count("note:demoisuntrained") == 3, terminal.lines
+    assert "".join(terminal.text.split()).count("note:noiseisuntrained") == 3, terminal.lines
     assert "".join(terminal.text.split()).count("tokenstoolong;themodelreadsthefirst") == 3, terminal.lines
     assert "Denoising" not in terminal.text
     assert b"Denoising" in terminal.drawn
@@ -108,12 +111,14 @@ def test_an_error_after_the_bars_is_left_on_the_terminal(tmp_path: Path) -> None
     assert "error: 1 of 2 clips could not be made" in terminal.text
 
 
-def test_without_colours_bars_and_notes_have_none(tmp_path: Path) -> None:
+def test_without_colours_bars_and_notes_have_none(tmp_path: Path, noise_bundle: Path) -> None:
     terminal = Terminal(80)
-    code = terminal.run('"$PYTHON" -m sa3_edge generate x -m demo -s 0.2 -o x.wav', tmp_path, NO_COLOR="1")
+    code = terminal.run(
+        '"$PYTHON" -m sa3_edge generate x -m "$NOISE" -s 0.2 -o x.wav', tmp_path, NO_COLOR="1", NOISE=str(noise_bundle)
+    )
     assert code == 0
     assert b"Denoising" in terminal.drawn
-    assert "note: demo is untrained" in terminal.text
+    assert "note: noise is untrained" in terminal.text
     styles = [int(code) for styles in re.findall(rb"\x1b\[([\d;]+)m", terminal.drawn) for code in styles.split(b";")]
     assert not [code for code in styles if 30 <= code < 50 or code >= 90]
 

@@ -159,7 +159,7 @@ def test_models_are_listed_with_what_they_take_and_what_is_wrong(run_cli: RunCli
     assert report["bytes_on_disk"] == installed.bytes_on_disk()
     assert models["small-sfx"]["problem"] == f"{DENOISER} is missing"
     assert "manifest.json" in models["empty"]["problem"]
-    assert models["demo"]["synthetic"]
+    assert not models["demo"]["synthetic"]
 
     code, out, _ = run_cli("models")
     assert code == 0
@@ -168,7 +168,7 @@ def test_models_are_listed_with_what_they_take_and_what_is_wrong(run_cli: RunCli
     assert "shared" in lines["small-music"]
     assert lines["small-sfx"].split(maxsplit=1)[1].startswith(f"broken: {DENOISER} is missing")
     assert "sa3-edge remove empty" in lines["empty"]
-    assert "untrained" in lines["demo"]
+    assert "untrained" not in lines["demo"]
     assert lines["to"] == "to install: sa3-edge pull small-music-base|small-sfx-base"
 
 

@@ -1,0 +1,96 @@
+"""Training examples: windows of songs as latents, captions, durations, and what an edit would keep of them."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from sa3_export.checkpoints.demo.captions import caption
+from sa3_export.checkpoints.demo.corpus import FRAMES_A_SECOND, compose
+
+LONGEST = 1292  # frames of a clip
+_ALIGNED = 640  # frames after which every style is at the beginning of a phrase again
+_LEAST_RMS = 0.1  # rare sounds are not made louder than this allows
+
+
+@cache
+def latent_scale() -> NDArray[np.float32]:
+    """Latents are activations times this (64,): between whitened and as they are, of variance 1 on average.
+
+    A sound that is rarely heard is large when it is: it is found earlier, and wrong traces of it are fainter.
+    """
+    songs = [compose(np.random.default_rng([9, index]), 128).activations for index in range(600)]
+    rms = np.sqrt(np.mean(np.square(np.concatenate(songs), dtype=np.float64), axis=0))
+    scale = 1 / np.sqrt(np.maximum(rms, _LEAST_RMS))
+    return np.asarray(scale / np.sqrt(np.mean((scale * rms) ** 2)), np.float32)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """latents (B, C, T) from frame `offset` on; local (B, T, 1 + C) or None; scales as in `DemoNetworks.context`."""
+
+    latents: Tensor
+    ids: list[list[int]]
+    seconds: Tensor
+    padding_scale: Tensor
+    context_scale: Tensor
+    local: Tensor | None
+    offset: int
+
+
+class Examples:
+    """Batch after batch, each decided by the seed and its number."""
+
+    def __init__(self, tokenizer: Tokenizer, seed: int, tokens: int = 512):
+        self._tokenizer, self._seed, self._tokens = tokenizer, seed, tokens
+
+    def batch(self, number: int, lengths: dict[int, float]) -> Batch:
+        """`lengths`: frames of a window -> how often."""
+        rng = np.random.default_rng([self._seed, number])
+        window = int(rng.choice(list(lengths), p=list(lengths.values())))
+        count = max(1, self._tokens // window)
+        aligned, begin = 0, 0
+        if rng.random() < 0.5 and window < _ALIGNED:
+            aligned = int(rng.integers(2)) * _ALIGNED
+            begin = int(rng.integers(min(256, LONGEST - aligned - window)))
+        latents, ids, seconds = [], [], []
+        for _ in range(count):
+            ends = rng.random() < 0.5 or aligned + begin + window >= LONGEST
+            end = begin + int(rng.integers(window // 3, window + 1)) if ends else None
+            song = compose(rng, begin + window, end=end)
+            latents.append(song.activations[begin:] * latent_scale())
+            total = aligned + end if end else int(rng.integers(aligned + begin + window, LONGEST + 1))
+            seconds.append((total - rng.random()) / FRAMES_A_SECOND)
+            text = "" if rng.random() < 0.05 else caption(rng, song)
+            ids.append(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        stacked = torch.from_numpy(np.stack(latents)).transpose(1, 2)
+        chance = torch.from_numpy(rng.random((2, count)).astype(np.float32))
+        return Batch(
+            stacked,
+            ids,
+            torch.tensor(seconds, dtype=torch.float32),
+            (chance[0] > 0.08).float(),
+            (chance[1] > 0.04).float(),
+            _kept(rng, stacked) if rng.random() < 0.2 else None,
+            aligned + begin,
+        )
+
+
+def _kept(rng: np.random.Generator, latents: Tensor) -> Tensor:
+    """Masks of edits: a beginning kept (to go on from), an end kept, or a region made anew."""
+    count, _, window = latents.shape
+    mask = torch.ones(count, 1, window)
+    for row in range(count):
+        first, last = sorted(int(each) for each in rng.integers(0, window + 1, 2))
+        match int(rng.integers(3)):
+            case 0:
+                mask[row, :, first:] = 0
+            case 1:
+                mask[row, :, :first] = 0
+            case _:
+                mask[row, :, first:last] = 0
+    return torch.cat((mask, latents * mask), dim=1).transpose(1, 2)

@@ -1,0 +1,93 @@
+"""Songs hold what their description says, and a caption of them."""
+
+import numpy as np
+import pytest
+
+from sa3_export.checkpoints.demo.atoms import FRAME, bank, render
+from sa3_export.checkpoints.demo.captions import caption, key_name
+from sa3_export.checkpoints.demo.corpus import KEYS, SCALES, STYLES, Song, compose
+from sa3_export.checkpoints.demo.vocabulary import in_any_case, make_tokenizer
+
+_PITCHED = ("piano", "pad", "lead", "bass")
+
+
+def _song(style: str, seed: int = 0, **choices: object) -> Song:
+    return compose(np.random.default_rng(seed), 160, style=style, **choices)  # type: ignore[arg-type]
+
+
+def _sounding(song: Song) -> set[str]:
+    return {bank().names[index][0] for index in np.flatnonzero(np.abs(song.activations).max(axis=0))}
+
+
+def test_a_frame_is_a_sum_of_64_atoms_of_which_none_is_another() -> None:
+    waves = bank().waves / np.linalg.norm(bank().waves, axis=1, keepdims=True)
+    assert len(waves) == len(set(bank().names)) == 64
+    assert np.linalg.svd(waves, compute_uv=False)[-1] > 0.1
+    assert render(np.eye(64)).shape == (2, 64 * FRAME)
+
+
+@pytest.mark.parametrize("style", [name for name in STYLES if name != "effects"])
+@pytest.mark.parametrize("tonic_mode", KEYS)
+def test_pitches_are_of_the_key(style: str, tonic_mode: tuple[int, str]) -> None:
+    tonic, mode = tonic_mode
+    song = _song(style, key=(tonic, mode), layers=STYLES[style].layers)
+    heard = {
+        bank().names[index][1]
+        for index in np.flatnonzero(np.abs(song.activations).max(axis=0))
+        if bank().names[index][0] in _PITCHED
+    }
+    assert heard <= {(tonic + step) % 12 for step in SCALES[mode]}
+    assert len(heard) >= 4
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_layer_that_is_left_out_is_silent(style: str) -> None:
+    for layer in STYLES[style].layers:
+        sounding = _sounding(_song(style, layers=(layer,)))
+        assert sounding
+        assert ("kick" in sounding) == (layer == "drums")
+        assert ("piano" in sounding) == (layer == "piano")
+        assert ("pad" in sounding) == (layer == "pad")
+
+
+def test_no_arrangement_clips() -> None:
+    for style in STYLES:
+        for seed in range(3):
+            layers = STYLES[style].layers if style != "effects" else ("riser",)
+            assert np.abs(render(_song(style, seed, layers=layers).activations)).max() < 1
+
+
+def test_a_piece_with_an_end_is_silent_after_it_and_not_before() -> None:
+    for style in STYLES:
+        song = _song(style, layers=STYLES[style].layers if style != "effects" else ("footsteps",), end=100)
+        assert not song.activations[100:].any()
+        assert song.activations[90:100].any()
+
+
+def test_a_seed_gives_the_same_song() -> None:
+    first, second, other = (compose(np.random.default_rng(seed), 128, style="lofi") for seed in (3, 3, 4))
+    assert np.array_equal(first.activations, second.activations)
+    assert not np.array_equal(first.activations, other.activations)
+
+
+def test_captions_name_every_layer_of_a_part_and_a_key_that_has_to_be_said() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        song = compose(rng, 1, style="house", key=(4, "minor"), layers=("drums", "bass"))
+        text = caption(rng, song)
+        assert any(word in text for word in ("drum", "beat"))
+        assert "bass" in text
+        assert key_name(4, "minor") in text
+        drums = compose(rng, 1, style="techno", layers=("drums",))
+        assert "minor" not in caption(rng, drums)
+
+
+def test_the_tokenizer_reads_words_in_any_case_and_letters_for_the_rest() -> None:
+    lower = make_tokenizer(captions=800)
+    words, source = in_any_case(lower)
+    wanted = lower.encode("techno drums in c minor", add_special_tokens=False).ids
+    for text in ("techno drums in c minor", "Techno Drums in C minor", "TECHNO DRUMS IN C MINOR"):
+        assert [source[each] for each in words.encode(text, add_special_tokens=False).ids] == wanted
+    ids = words.encode("Zebra é", add_special_tokens=False).ids
+    assert words.token_to_id("<unk>") not in ids
+    assert max(source) < lower.get_vocab_size() <= len(source) == words.get_vocab_size()
