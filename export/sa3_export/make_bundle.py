@@ -56,19 +56,21 @@ def export_bundle(
     formats: Sequence[str] = ("onnx",),
     precision: str = DEFAULT_PRECISION,
     coreml: CoreMLOptions | None = None,
+    float_tables: bool = False,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export the checkpoint directory `checkpoint_path`, with `adapters` merged, to the bundle folder `out`.
 
     `accept` names values of the config that are not computed and are to be read as the usual ones, "KEY=VALUE".
     `formats` names one or more of FORMATS; all share the manifest. `precision` is that of the ONNX graphs, "fp32",
-    "int8" or "balanced", with exceptions: "int8,decoder=fp32"; `coreml` says how Core ML packages are made. Each
+    "int8", "balanced" or "compact", with exceptions: "int8,decoder=fp32"; `coreml` says how Core ML packages are made;
+    `float_tables` stores the text encoder's table as hosts without bf16 want it (see `targets.py`). Each
     graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done; until
     then, and after a failure, nothing is there (`overwrite` keeps the old bundle until then). Raises CheckpointError
     for a checkpoint that cannot be computed, ParityError below 80 dB SNR (for lossy graphs below the bars of
     `precision.py` and `coreml/gate.py`), RequestError for an unknown format or precision, or if `out` is in the way.
     """
-    exporters = _exporters(formats, precision, coreml)
+    exporters = _exporters(formats, precision, coreml, float_tables)
     checkpoint = Checkpoint(checkpoint_path, adapters, accept)
     guessed_name, revision = identity(checkpoint_path)
     licence = SYNTHETIC_LICENCE if synthetic else checkpoint.licence or PUBLISHED_LICENCE
@@ -117,6 +119,7 @@ def export_synthetic(
     formats: Sequence[str] = ("onnx",),
     precision: str = DEFAULT_PRECISION,
     coreml: CoreMLOptions | None = None,
+    float_tables: bool = False,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export a model of random weights, "small", "medium" (published sizes) or "tiny".
@@ -142,6 +145,7 @@ def export_synthetic(
             formats=formats,
             precision=precision,
             coreml=coreml,
+            float_tables=float_tables,
             progress=progress,
         )
 
@@ -172,14 +176,16 @@ def check_export(formats: Sequence[str], precision: str, coreml: CoreMLOptions |
     _exporters(formats, precision, coreml)
 
 
-def _exporters(formats: Sequence[str], precision: str, coreml: CoreMLOptions | None) -> dict[str, _Exporter]:
+def _exporters(
+    formats: Sequence[str], precision: str, coreml: CoreMLOptions | None, float_tables: bool = False
+) -> dict[str, _Exporter]:
     """What makes a graph's artifact, by format, each able to run: better said now than after an hour."""
     check_formats(formats)
     made: dict[str, _Exporter] = {}
     for kind in formats:
         match kind:
             case "onnx":
-                made[kind] = partial(export_onnx, choices=parse_precision(precision))
+                made[kind] = partial(export_onnx, choices=parse_precision(precision), float_tables=float_tables)
             case "coreml":
                 try:
                     from sa3_export.coreml.artifact import export_coreml

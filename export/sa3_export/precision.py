@@ -38,6 +38,8 @@ PRESETS: dict[str, Mapping[GraphName, Choice]] = {
     "int8": {name: "int8" if name in INT8_BARS else "fp32" for name in _NAMES},
     # What is inaudible is small: the codec. The text encoder and the denoiser, which decide what is played, stay exact.
     "balanced": {name: "auto" if name in {"decoder", "encoder"} else "fp32" for name in _NAMES},
+    # As small as the bars allow.
+    "compact": {name: "auto" if name in INT8_BARS else "fp32" for name in _NAMES},
 }
 
 DEFAULT_PRECISION = "balanced"

@@ -54,7 +54,8 @@ PrecisionOption = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        help="ONNX: balanced (int8 codec; default), fp32 or int8, exceptions after it (int8,decoder=fp32). "
+        help="ONNX: balanced (int8 codec; default), fp32, int8 or compact (int8 where it is near enough), exceptions "
+        "after it (int8,decoder=fp32). "
         "Core ML: fp16 (default), fp32, int8 or palettized6. Of two formats, each takes it that has it.",
     ),
 ]
@@ -190,6 +191,10 @@ def export(
     ] = None,
     formats: FormatsOption = None,
     engine: OldFormatsOption = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="The app it is for: desktop (default), web or android; sets --formats and --precision."),
+    ] = None,
     lora: Annotated[
         list[str] | None,
         typer.Option(
@@ -210,7 +215,7 @@ def export(
     from sa3_edge.cli.export import ExportOptions, run
 
     options = ExportOptions(
-        checkpoint, synthetic, out, formats or engine or "onnx", precision, lora or [], accept or [], name, overwrite
+        checkpoint, synthetic, out, formats or engine, precision, lora or [], accept or [], name, overwrite, target
     )
     run(options, json)
 

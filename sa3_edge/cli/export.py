@@ -10,17 +10,18 @@ from sa3_edge.errors import Remedy, RequestError, Sa3Error
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is exported, and how. `formats`: comma-separated; `precision` None is each format's own."""
+    """What is exported, and how. `formats`: comma-separated; None, as for `precision`, is the target's own."""
 
     checkpoint: Path | None
     synthetic: str | None
     out: Path
-    formats: str
+    formats: str | None
     precision: str | None
     lora: list[str]
     accept: list[str]
     name: str | None
     overwrite: bool
+    target: str | None = None
 
 
 def run(options: ExportOptions, json: bool) -> None:
@@ -34,6 +35,7 @@ def run(options: ExportOptions, json: bool) -> None:
     try:
         from sa3_export import AdapterFile, export_bundle, export_synthetic
         from sa3_export.precision import COREML_PROOF, split_precision
+        from sa3_export.targets import target_of
     except ModuleNotFoundError as error:
         raise Sa3Error(
             f"export needs {error.name}, which is not installed", remedy=Remedy("install extra", ("export",))
@@ -44,8 +46,11 @@ def run(options: ExportOptions, json: bool) -> None:
         export = partial(export_bundle, options.checkpoint, adapters=adapters, accept=options.accept)
     else:
         export = partial(export_synthetic, options.synthetic or "")
-    formats = [each.strip() for each in options.formats.split(",") if each.strip()]
-    precision, coreml = split_precision(options.precision, formats)
+    target = target_of(options.target or "desktop")
+    named = ",".join(target.formats) if options.formats is None else options.formats
+    formats = [each.strip() for each in named.split(",") if each.strip()]
+    wanted = target.precision if options.precision is None and options.target is not None else options.precision
+    precision, coreml = split_precision(wanted, formats)
     try:
         with stage_bars({}, quiet=json) as progress:
             made = export(
@@ -55,6 +60,7 @@ def run(options: ExportOptions, json: bool) -> None:
                 formats=formats,
                 precision=precision,
                 coreml=coreml,
+                float_tables=target.float_tables,
                 progress=lambda what, done, total: progress("Exporting", done, total),
             )
     except OSError as error:
@@ -66,6 +72,8 @@ def run(options: ExportOptions, json: bool) -> None:
         for graph_name, graph in made.graphs.items()
         for kind, artifact in graph.artifacts.items()
     }
+    size = sum(file.bytes for artifact in artifacts.values() for file in artifact.files)
+    too_large = target.most_bytes is not None and size > target.most_bytes
     proof = made.made_with.get(COREML_PROOF)
     if json:
         sizes = {key: sum(file.bytes for file in artifact.files) for key, artifact in artifacts.items()}
@@ -79,6 +87,8 @@ def run(options: ExportOptions, json: bool) -> None:
                 "precision": precisions,
                 "snr_db": worst,
                 "coreml_proof": proof,
+                "target": options.target,
+                "fits_target": not too_large,
                 "synthetic": made.model.synthetic,
                 "unknown_config_keys": made.unknown_config_keys,
             }
@@ -90,6 +100,11 @@ def run(options: ExportOptions, json: bool) -> None:
         megabytes = sum(file.bytes for file in artifact.files) / 1e6
         parity = ", ".join(f"{parity.snr_db:.0f} dB at {parity.length}" for parity in artifact.parity)
         print_line(f"{key:20} {artifact.precision}  {megabytes:8.1f} MB  {parity}")
+    if too_large and target.most_bytes is not None:
+        print_line(
+            f"warning: {size / 1e9:.2f} GB are more than one delivery for {options.target} takes "
+            f"({target.most_bytes / 1e9:g} GB); split them, or let the app download them"
+        )
     if proof is not None:
         print_line(f"Core ML packages proved by {proof}")
     print_line(

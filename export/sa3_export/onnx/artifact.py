@@ -16,6 +16,7 @@ from sa3_export.errors import ParityError
 from sa3_export.graphs.graph import Graph
 from sa3_export.onnx.quantize import block_linears, quantize
 from sa3_export.onnx.smoothing import hidden_tensors, smooth
+from sa3_export.onnx.tables import widen_tables
 from sa3_export.onnx.trace import save_onnx, trace_onnx
 from sa3_export.parity import Arrays, measure_parity
 from sa3_export.precision import Choice, Precision, bar_of, settle
@@ -28,17 +29,20 @@ def export_onnx(
     folder: Path,
     facts: Mapping[str, str],
     choices: Mapping[m.GraphName, Choice],
+    float_tables: bool = False,
 ) -> m.Artifact:
     """Write `folder`/NAME.onnx and say what it is.
 
-    Its inputs and outputs are the graph's own; `facts` are stamped into the file. Raises ParityError if the saved graph
-    does not compute what its module computes.
+    Its inputs and outputs are the graph's own; `facts` are stamped into the file; with `float_tables` it has no bf16.
+    Raises ParityError if the saved graph does not compute what its module computes.
     """
     path, choice = folder / f"{graph.name}.onnx", choices[graph.name]
     precision = settle(choice, (size for hidden in hidden_tensors(graph) for size in hidden.reader.weight.shape))
     if precision == "int8":
         graph = smooth(graph)
     model = trace_onnx(graph)
+    if float_tables:
+        widen_tables(model)
     linears = frozenset(str(node.name) for node in block_linears(model))
     save_onnx(model, path, facts)
     del model  # gigabytes; what follows reads the file
