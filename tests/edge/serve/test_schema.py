@@ -23,10 +23,11 @@ _TIMES = ("seconds", "duration_seconds", "extend", "prepend", "headroom", "steps
 def ask(served: Running, cases: int) -> tuple[int, set[int]]:
     """Ask so many times or a little more -> how often, and the statuses of the answers."""
     load_all_checks()
-    checks = CHECKS.get_by_names(["not_a_server_error", "content_type_conformance", "response_schema_conformance"])
+    names = ["not_a_server_error", "content_type_conformance", "response_schema_conformance"]
+    checks: list[Any] = list(CHECKS.get_by_names(names))
     schema = openapi.from_url(f"{served.url}/openapi.json")
-    operations = [found.ok() for found in schema.get_all_operations()]
-    operations = [operation for operation in operations if operation.path not in _ENDLESS]
+    found: list[Any] = [each.ok() for each in schema.get_all_operations()]  # type: ignore[union-attr]
+    operations = [operation for operation in found if operation.path not in _ENDLESS]
     asked, statuses = 0, set()
     for operation in operations:
         takes_something = {"parameters", "requestBody"} & operation.definition.raw.keys()
@@ -40,7 +41,7 @@ def ask(served: Running, cases: int) -> tuple[int, set[int]]:
                 database=None,
             )
             @given(operation.as_strategy(generation_mode=mode))
-            def answered(case: Case) -> None:
+            def answered(case: Case[Any]) -> None:
                 nonlocal asked
                 asked += 1
                 case.body = _short(case.body)
