@@ -24,12 +24,13 @@ from sa3_edge.serve import contracts, downloads, views
 from sa3_edge.serve.bodies import SessionBody, read_json
 from sa3_edge.serve.clip_folder import Clip
 from sa3_edge.serve.events import KEEP_ALIVE, KEEP_ALIVE_SECONDS, event, event_stream
-from sa3_edge.serve.jobs import Job, QueueFullError
+from sa3_edge.serve.jobs import Job
 from sa3_edge.serve.memory import resident_bytes
 from sa3_edge.serve.openapi import document
 from sa3_edge.serve.pages import PAGES, page_routes
-from sa3_edge.serve.recordings import FolderFullError, Recording
-from sa3_edge.serve.security import COOKIE, SESSION, UPLOADS, Guard, Limiter, Problem, session_of, token_matches
+from sa3_edge.serve.problems import Problem, problem_of
+from sa3_edge.serve.recordings import Recording
+from sa3_edge.serve.security import COOKIE, SESSION, UPLOADS, Guard, Limiter, session_of, token_matches
 from sa3_edge.serve.service import GenerationJob, Service
 from sa3_edge.serve.settings import Settings
 
@@ -379,13 +380,8 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 async def _sa3_error(request: Request, error: Exception) -> Response:
-    if isinstance(error, QueueFullError):
-        return Problem(429, "busy", str(error), {"Retry-After": "5"}).response()
-    if isinstance(error, FolderFullError):
-        return Problem(413, "full", str(error)).response()
-    if isinstance(error, RequestError):
-        return Problem(422, "invalid", str(error)).response()
-    return Problem(500, "failed", str(error)).response()
+    assert isinstance(error, Sa3Error)
+    return problem_of(error).response()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -5,7 +5,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import Request
 
-from sa3_edge.serve.security import Problem
+from sa3_edge.serve.problems import Problem
 
 Kind = TypeVar("Kind")
 

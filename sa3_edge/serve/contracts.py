@@ -15,14 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sa3_edge.errors import RequestError
+from sa3_edge.errors import RequestError, Sa3Error
 from sa3_edge.generation.request import DEFAULT_SECONDS
 from sa3_edge.serve import downloads
 from sa3_edge.serve.bodies import read_json
 from sa3_edge.serve.clip_folder import Clip
 from sa3_edge.serve.events import KEEP_ALIVE, KEEP_ALIVE_SECONDS, event, event_stream
 from sa3_edge.serve.jobs import Status
-from sa3_edge.serve.security import Problem
+from sa3_edge.serve.problems import Problem, problem_of
 from sa3_edge.serve.service import GenerationJob, Service
 
 SOUND, MUSIC = "/v1/sound-generation", "/v1/audio/music-generations"
@@ -84,10 +84,10 @@ class Contracts:
         """ElevenLabs' POST /v1/sound-generation."""
         try:
             return await self._sound(request)
-        except (Problem, RequestError) as error:
-            # Their clients look for `detail`.
-            problem = error if isinstance(error, Problem) else Problem(422, "invalid", str(error))
-            content = {"detail": {"status": problem.code, "message": problem.message}}
+        except (Problem, Sa3Error) as error:
+            # Their clients look for `detail`, all others for `error`.
+            problem = error if isinstance(error, Problem) else problem_of(error)
+            content = {**problem.content(), "detail": {"status": problem.code, "message": problem.message}}
             return Response(msgspec.json.encode(content), problem.status, problem.headers, "application/json")
 
     async def _sound(self, request: Request) -> Response:

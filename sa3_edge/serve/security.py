@@ -9,9 +9,9 @@ from hashlib import sha256
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sa3_edge.serve.problems import Problem
 from sa3_edge.serve.settings import Limits, Settings
 
 COOKIE = "sa3_edge_session"
@@ -31,19 +31,6 @@ _HEADERS = {
 }
 UPLOADS = "/v1/recordings"
 SESSION = "/v1/session"
-
-
-class Problem(Exception):  # noqa: N818  an answer, not a fault
-    """A request that is refused, with the status that says so."""
-
-    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.headers = status, code, message, headers
-
-    def response(self) -> JSONResponse:
-        """As JSON: {"error": {"code", "message"}}."""
-        content = {"error": {"code": self.code, "message": self.message}}
-        return JSONResponse(content, self.status, headers=self.headers)
 
 
 def token_matches(given: str, token: str) -> bool:
