@@ -15,16 +15,18 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import sa3_edge
+from sa3_edge.audio.encoding import encoding_for
 from sa3_edge.errors import BundleError, RequestError, Sa3Error
 from sa3_edge.serve import contracts, downloads, views
 from sa3_edge.serve.bodies import SessionBody, read_json
 from sa3_edge.serve.clip_folder import Clip
 from sa3_edge.serve.events import KEEP_ALIVE, KEEP_ALIVE_SECONDS, event, event_stream
 from sa3_edge.serve.jobs import Job
+from sa3_edge.serve.live import Listener, Live
 from sa3_edge.serve.memory import resident_bytes
 from sa3_edge.serve.openapi import document
 from sa3_edge.serve.pages import PAGES, page_routes
@@ -251,13 +253,47 @@ class Api:
         found = await self._in_thread(self._find, request.path_params["id"])
         kind = _asked_format(request)
         if isinstance(found, Job):
-            status = await self._service.queue.ended(found)
+            live = await self._heard(found)
+            if live is not None:
+                return self._stream(found, live, kind)
+            status = found.status
             if status.result is None:
-                raise Problem(
-                    409, status.state, status.error or f"this generation is {status.state}; there is no sound"
-                )
+                why = status.error or f"this generation is {status.state}; there is no sound"
+                raise Problem(409, status.state, why)
             found = status.result
         return await self._sound(request, found.path, found.format, kind)
+
+    async def _heard(self, job: GenerationJob) -> Live | None:
+        """What there is to hear of a clip as soon as there is something; None when it has ended."""
+        async for _ in self._service.queue.changes(KEEP_ALIVE_SECONDS):
+            live = None if job.ended else self._service.live(job)
+            if live is not None or job.ended:
+                return live
+        return None
+
+    def _stream(self, job: GenerationJob, live: Live, kind: str | None) -> Response:
+        """The sound while it is decoded; if that fails the connection is cut, so that nobody takes a part for all."""
+        order = job.request
+        encoding = order.encoding if kind in (None, order.encoding.format) else encoding_for(str(kind), None)
+        listener = Listener(live, encoding)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                async for _ in self._service.queue.changes(KEEP_ALIVE_SECONDS):
+                    ended = job.ended  # before the news: all has come by then
+                    news = listener.news()
+                    while (data := await self._in_thread(next, news, None)) is not None:
+                        yield data
+                    if ended and job.status.state == "done":
+                        yield await self._in_thread(listener.end)
+                        return
+                    if ended:
+                        break
+                raise ConnectionAbortedError(f"the clip is {job.status.state}")
+            finally:
+                listener.leave()
+
+        return StreamingResponse(pieces(), media_type=downloads.MEDIA_TYPES[encoding.format])
 
     async def recording(self, request: Request) -> Response:
         return _json(_recording_view(await self._in_thread(self._find_recording, request.path_params["id"])))

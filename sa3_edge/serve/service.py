@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_edge.audio.encoding import encoding_for
+from sa3_edge.audio.encoding import Encoding, encoding_for
 from sa3_edge.clips.options import ClipOptions, FileOptions, options_of
 from sa3_edge.clips.render import Job as Rendering
 from sa3_edge.clips.render import prepare
@@ -20,6 +20,7 @@ from sa3_edge.manifest import Manifest
 from sa3_edge.models.catalog import installed_models
 from sa3_edge.serve.clip_folder import Clip, ClipFolder
 from sa3_edge.serve.jobs import Job, JobQueue
+from sa3_edge.serve.live import Live, Shape
 from sa3_edge.serve.recordings import Recordings
 from sa3_edge.serve.settings import Settings
 from sa3_edge.serve.warm import WarmModel
@@ -42,6 +43,8 @@ class Order:
     options: ClipOptions
     rendering: Rendering
     path: Path
+    encoding: Encoding
+    shape: Shape
     source: str | None
 
 
@@ -56,6 +59,7 @@ class Service:
         self.folder = ClipFolder(settings.folder)
         self.recordings = Recordings(settings.folder / RECORDINGS, settings.limits.recordings_bytes)
         self.warm = WarmModel(settings)
+        self._live: dict[str, Live] = {}
         self.queue: JobQueue[Order, Clip] = JobQueue(
             self._make, settings.limits.queue, idle=self.warm.free, idle_seconds=settings.idle_unload
         )
@@ -97,8 +101,8 @@ class Service:
         path = self.folder.reserve(options.prompt, options.seed or 0, encoding.format)
         try:
             rendering = prepare(options, FileOptions(output=path, bits=encoding.bits or None))
-            check_for(rendering, bundle.manifest)
-            order = Order(name, options, rendering, path, asked.get("init_audio"))
+            shape = shape_for(rendering, bundle.manifest)
+            order = Order(name, options, rendering, path, encoding, shape, asked.get("init_audio"))
             job = GenerationJob(f"gen-{secrets.token_hex(16)}", order)
             self.queue.submit(job)
         except BaseException:
@@ -114,6 +118,11 @@ class Service:
         """The finished clip of a generation."""
         found = self.find(generation_id)
         return found.status.result if isinstance(found, Job) else found
+
+    def live(self, job: GenerationJob) -> Live | None:
+        """What there is to hear of a clip that is being decoded."""
+        live = self._live.get(job.id)
+        return live if live is not None and live.frames else None
 
     def source_of(self, clip: Clip) -> str | None:
         """The id of what a clip was made from, if it is still there."""
@@ -152,24 +161,27 @@ class Service:
 
     def _make(self, job: GenerationJob, progress: Callable[[str, int, int], None]) -> Clip:
         order = job.request
+        live = self._live[job.id] = Live(order.shape)
         try:
             pipeline = self.warm.pipeline(order.model)
-            (made,) = order.rendering.run(pipeline, progress)
+            (made,) = order.rendering.run(pipeline, progress, hear=live.hear)
             return self.folder.remember(job.id, order.path, made.notes, made.timings["total"])
         finally:
+            del self._live[job.id]
             self.folder.release(order.path)
 
 
-def check_for(rendering: Rendering, manifest: Manifest) -> None:
-    """Raise RequestError for what this model cannot make."""
-    request = rendering.request
-    sampler = manifest.sampler
+def shape_for(rendering: Rendering, manifest: Manifest) -> Shape:
+    """What the clip will be like. Raises RequestError for what this model cannot make."""
+    request, sampler, audio = rendering.request, manifest.sampler, manifest.audio
     steps = sampler.steps if request.steps is None else request.steps
     if not 1 <= steps <= MOST_STEPS:
         raise RequestError(f"steps must be from 1 to {MOST_STEPS}, got {steps}")
     guidance = sampler.guidance if request.guidance is None else request.guidance
     check_guidance(guidance, request.apg, request.negative_prompt)
-    plan_request(request, sampler.headroom_seconds if request.headroom is None else request.headroom, manifest, [])
+    headroom = sampler.headroom_seconds if request.headroom is None else request.headroom
+    lengths = plan_request(request, headroom, manifest, []).lengths
+    return Shape(lengths.samples, audio.channels, audio.sample_rate)
 
 
 def _text(asked: Mapping[str, Any], key: str) -> str | None:

@@ -54,10 +54,11 @@ export class Card {
     this.stage = element("span", {});
     this.time = element("span", {});
     this.bar = element("progress", { max: "1", value: "0", "aria-label": `Progress of ${this.generation.prompt || "the clip"}` });
+    this.listen = element("button", { type: "button", hidden: true, onclick: () => player.play(this.generation.id, api.audioOf(this.generation.id)) }, "Listen already");
     const cancel = element("button", { type: "button", onclick: () => this.cancel(cancel) }, "Cancel");
     this.element.replaceChildren(this.title(), this.meta(),
       element("div", { class: "progress" }, this.bar, element("div", { class: "words" }, this.stage, this.time)),
-      element("div", { class: "actions" }, cancel));
+      element("div", { class: "actions" }, cancel, this.listen));
     this.advance();
   }
 
@@ -72,6 +73,7 @@ export class Card {
     const steps = progress.total > 1 ? ` ${progress.done} of ${progress.total}` : "";
     this.stage.textContent = words + steps;
     this.time.textContent = left(progress.seconds_left);
+    this.listen.hidden = !(progress.stage === "decode" && progress.done > 0);
   }
 
   async cancel(button) {

@@ -17,8 +17,9 @@ from sa3_edge.engines import Tensors
 from sa3_edge.engines.runner import GraphRunner
 from sa3_edge.generation.pipeline import Pipeline
 from sa3_edge.manifest import GraphName
+from sa3_edge.serve.live import Live
 from sa3_edge.serve.settings import Limits
-from tests.edge.serve.conftest import SLOW, Running, Wav, until
+from tests.edge.serve.conftest import DEADLINE, SLOW, Running, Wav, until
 
 
 def _sound(data: bytes) -> tuple[Any, int]:
@@ -115,6 +116,60 @@ def test_parts_of_the_sound_can_be_had_so_that_players_can_seek(served: Running)
 def test_the_sound_of_a_clip_that_is_not_done_is_waited_for(served: Running) -> None:
     generation = served.generate(seconds=5)
     assert served.client.get(f"/v1/generations/{generation['id']}/audio").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "opus"])
+def test_a_clip_is_heard_while_it_is_decoded_and_is_the_same_in_the_end(
+    served: Running, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    go_on = threading.Event()
+    hear = Live.hear
+
+    def slowly(live: Live, audio: Any, rate: int) -> None:
+        hear(live, audio, rate)
+        assert go_on.wait(DEADLINE)  # after each tile, until somebody has heard the first
+
+    monkeypatch.setattr(Live, "hear", slowly)
+    generation = served.generate(prompt="heard early", seconds=60, steps=1, format="wav")
+    path = f"/v1/generations/{generation['id']}"
+    received = b""
+    with served.client.stream("GET", f"{path}/audio?format={kind}") as answer:
+        assert answer.headers["transfer-encoding"] == "chunked"
+        for data in answer.iter_raw():
+            if not go_on.is_set() and data:
+                now = served.client.get(path).json()
+                assert (now["state"], now["progress"]["stage"]) == ("running", "decode")
+                go_on.set()
+            received += data
+    assert served.ended(generation)["state"] == "done"
+    heard, rate = _sound(received)
+    if kind == "opus":
+        assert len(heard) / rate == pytest.approx(60, abs=0.05)
+    else:
+        whole, _ = _sound(served.client.get(f"{path}/audio").content)
+        np.testing.assert_array_equal(heard, whole)
+
+
+def test_who_listens_to_a_clip_that_is_cancelled_is_not_given_a_part_for_the_whole(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear, cancelled = Live.hear, threading.Event()
+
+    def then_wait(live: Live, audio: Any, rate: int) -> None:
+        hear(live, audio, rate)
+        assert cancelled.wait(DEADLINE)
+
+    monkeypatch.setattr(Live, "hear", then_wait)
+    generation = served.generate(prompt="cut", seconds=60, steps=1, format="wav")
+    path = f"/v1/generations/{generation['id']}"
+    with served.client.stream("GET", f"{path}/audio") as answer:
+        pieces = answer.iter_raw()
+        next(pieces)
+        served.client.delete(path)
+        cancelled.set()
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(pieces)
+    assert not list(served.settings.folder.glob("cut*"))
 
 
 def test_a_running_clip_is_cancelled_within_a_step_and_leaves_no_file(served: Running) -> None:
