@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from sa3_edge.manifest import FILE_NAME, Manifest, decode_manifest
 from sa3_edge.models.catalog import DEMO, resolve_model
 
 send_nothing()  # here: before a test or a library that it uses loads onnxruntime
+for _number in (signal.SIGINT, signal.SIGTERM):
+    # A shell starts what it runs in the background deaf to Ctrl-C, and so would be all that tests start.
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 DATA = Path(__file__).parent / "data"
 Golden = dict[str, NDArray[Any]]

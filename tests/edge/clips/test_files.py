@@ -449,5 +449,6 @@ def test_play_without_its_extra_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     code, _, err = run_cli("generate", "x", "-m", "demo", "--play", "-o", tmp_path / "a.wav")
     assert code == 1
-    assert 'pip install "sa3-edge[play]"' in err
+    assert "pip install" in err
+    assert "[play]" in err
     assert list(tmp_path.iterdir()) == []
