@@ -63,6 +63,8 @@ def run(command: list[str], arguments: list[str], folder: Path) -> Run:
     files = ["-o", str(folder / "clip.wav"), "--save-latents", str(folder / "clip.npy"), "--json"]
     for name in ("clip.wav", "clip.npy"):  # the host before this one made them
         (folder / name).unlink(missing_ok=True)
+    (folder / "clip.wav").unlink(missing_ok=True)
+    (folder / "clip.npy").unlink(missing_ok=True)
     start = time.perf_counter()
     with (folder / "out.json").open("wb") as out:
         process = subprocess.Popen([*command, *arguments, *files], stdout=out, cwd=REPOSITORY)

@@ -184,8 +184,8 @@ def _records() -> list[_Json]:
     """What a clip's tags say of it, by the command line. `host` stands for what only this host writes."""
     cases = []
     with tempfile.TemporaryDirectory() as folder:
-        for prompt, options in _RECORDED:
-            path = Path(folder, "clip.wav")
+        for index, (prompt, options) in enumerate(_RECORDED):
+            path = Path(folder, f"{index}.wav")
             command = [sys.executable, "-m", "sa3_edge", "generate", "--model", "demo", "-q", "-o", str(path), *options]
             subprocess.run([*command, "--", prompt], check=True, cwd=folder)
             record = without_host(msgspec.to_builtins(read_record(path)))

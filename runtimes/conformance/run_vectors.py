@@ -25,7 +25,10 @@ _Json = dict[str, Any]
 _STRIDE = 23  # every 23rd sample of each channel is kept: no period of the codec's
 _LONG_STRIDE = 101  # of clips of several seconds
 _RATE = 44100
-_INT8_DB, _FP32_RELATIVE = 25.0, 1e-5
+_INT8_DB = 25.0
+# WebAssembly's exp and sin round otherwise: on the trained demo one graph is 1.6e-5 away, the audio of a run 86 dB.
+_GRAPH_RELATIVE, _AUDIO_DB = 1e-4, 80.0
+_BETWEEN_HOSTS = 1e-5
 
 _RECORDING = {"seed": 77, "samples": 30000, "gain": 0.1}
 _SHORT = {"seconds": 0.5, "steps": 4, "headroom": 0.3}
@@ -100,8 +103,8 @@ def run_vectors(bundles: Path) -> Made:
     runs += [_run(made, "tiny", tiny, *run, bundles) for run in _RUNS if run[0] in _TINY_RUNS]
     made["runs.json"] = json_file(
         {
-            "fp32": {"latents_relative": 1e-4, "audio_db": 100.0},
-            "between_hosts_of_one_machine": {"latents_relative": _FP32_RELATIVE},
+            "fp32": {"latents_relative": 1e-4, "audio_db": _AUDIO_DB},
+            "between_hosts_of_one_machine": {"latents_relative": _BETWEEN_HOSTS},
             "base": {"objective": "rectified_flow", "guidance": 5.0, "steps": 6},
             "runs": runs,
         }
@@ -109,7 +112,7 @@ def run_vectors(bundles: Path) -> Made:
     graphs = [_graph(made, "demo", Bundle.load(demo), name) for name in demo_graphs(demo)]
     graphs += [_graph(made, "tiny", Bundle.load(bundles / "tiny"), name) for name in demo_graphs(bundles / "tiny")]
     graphs.append(_int8_step(bundles))
-    made["graphs.json"] = json_file({"fp32_relative": _FP32_RELATIVE, "int8_db": _INT8_DB, "cases": graphs})
+    made["graphs.json"] = json_file({"fp32_relative": _GRAPH_RELATIVE, "int8_db": _INT8_DB, "cases": graphs})
     return made
 
 
