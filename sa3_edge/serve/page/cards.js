@@ -131,6 +131,7 @@ export class Card {
     try {
       this.picture = await api.pictureOf(this.generation.id, 480, 64);
       this.redraw();
+      this.canvas.dataset.drawn = "yes";
     } catch {
       this.canvas.setAttribute("aria-label", "No picture of this clip");
     } finally {

@@ -26,6 +26,7 @@ export class Editor {
     this.choose(mode);
     this.picker.picture = await api.pictureOf(source.id, 800, 48);
     this.picker.redraw();
+    this.picker.canvas.dataset.drawn = "yes";
   }
 
   close() {
