@@ -253,7 +253,7 @@ def test_verify_with_the_checkpoint_wants_what_was_merged(
     assert run_cli(*checkpoint, "--lora", f"{lora}:0.5")[0] == 0
     for wrong in ((), ("--lora", lora)):
         code, _, err = run_cli(*checkpoint, *wrong)
-        assert (code, "was made with --lora tape.safetensors:0.5" in " ".join(err.split())) == (2, True)
+        assert (code, "Say the same: --lora tape.safetensors:0.5" in " ".join(err.split())) == (2, True)
     code, _, err = run_cli("verify", out, "--lora", lora)
     assert (code, "--checkpoint" in err) == (2, True)
     code, _, err = run_cli("verify", out, "--checkpoint", tmp_path / "absent")
