@@ -187,9 +187,13 @@ const actions = {
   },
 };
 
+// The answer to a request may come after the events of a clip that was quickly made, and is older than they are.
+const progressOf = (generation) => ({ queued: 0, running: 1 })[generation.state] ?? 2;
+
 function put(generation, fresh = false) {
   const known = cards.get(generation.id);
   if (known) {
+    if (progressOf(generation) < progressOf(known.generation)) return;
     if (known.update(generation)) announce(`${generation.prompt || "The clip"}: ${generation.state}`);
     return;
   }
