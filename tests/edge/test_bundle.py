@@ -138,7 +138,7 @@ def _schema_2(manifest: dict[str, Any]) -> dict[str, Any]:
     older = {**manifest, "schema_version": 2}
     del older["memory_tokens"]
     package = {
-        "files": [{"path": "denoiser.mlpackage/Manifest.json", "sha256": "0", "bytes": 1}],
+        "files": [{"path": "denoiser.mlpackage/Manifest.json", "sha256": "0" * 64, "bytes": 1}],
         "precision": "fp16",
         "parity": [],
         "inputs": [
