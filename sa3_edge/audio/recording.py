@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.audio.downmix import downmix
-from sa3_edge.audio.encoding import readable
+from sa3_edge.audio.formats import readable
 from sa3_edge.audio.unstated_length import decode_blocks, states_length
 from sa3_edge.errors import RequestError
 from sa3_edge.files import is_file, sha256_of

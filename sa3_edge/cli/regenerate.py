@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sa3_edge.audio.encoding import FORMATS, stored_bits
+from sa3_edge.audio.formats import FORMATS, stored_bits
 from sa3_edge.cli import generate
 from sa3_edge.cli.display import note, print_json, print_line
 from sa3_edge.clips.options import FileOptions

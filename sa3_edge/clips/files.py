@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_edge.audio.encoding import FORMATS, Encoding, check_comment, encoding_for
+from sa3_edge.audio.formats import FORMATS, Encoding, check_comment, encoding_for
 from sa3_edge.clips.options import ClipOptions, FileOptions, as_json
 from sa3_edge.errors import RequestError
 from sa3_edge.files import check_destination, check_writable

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_edge.audio.encoding import FORMATS, Encoding
+from sa3_edge.audio.formats import FORMATS, Encoding
 from sa3_edge.clips.files import encoding_of, slug
 from sa3_edge.clips.options import ClipOptions, FileOptions, as_json
 from sa3_edge.clips.record import read_record

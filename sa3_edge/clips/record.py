@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 import sa3_edge
-from sa3_edge.audio.encoding import readable
+from sa3_edge.audio.formats import readable
 from sa3_edge.audio.wav_info import read_info
 from sa3_edge.clips.options import ClipOptions, as_json
 from sa3_edge.clips.request import typed_options

@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 import sa3_edge
-from sa3_edge.audio.encoding import encoding_for
+from sa3_edge.audio.formats import encoding_for
 from sa3_edge.errors import BundleError, RequestError, Sa3Error
 from sa3_edge.serve import contracts, downloads, views
 from sa3_edge.serve.bodies import SessionBody, read_json

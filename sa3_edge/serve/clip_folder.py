@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sa3_edge.audio.encoding import FORMATS, stored_bits
+from sa3_edge.audio.formats import FORMATS, stored_bits
 from sa3_edge.clips.files import slug
 from sa3_edge.clips.record import Record, read_record
 from sa3_edge.errors import RequestError, Sa3Error

@@ -6,7 +6,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from sa3_edge.audio.encoding import FORMATS, Encoding, Tags, encode_audio, encoding_for, readable
+from sa3_edge.audio.encoding import Tags, encode_audio
+from sa3_edge.audio.formats import FORMATS, Encoding, encoding_for, readable
 from sa3_edge.audio.picture import Picture, draw
 from sa3_edge.audio.recording import AudioSource
 from sa3_edge.clips.record import encode_record, read_record

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sa3_edge.audio.encoding import AudioWriter, Encoding, Tags
+from sa3_edge.audio.encoding import AudioWriter, Tags
+from sa3_edge.audio.formats import Encoding
 
 Array = NDArray[np.float32]
 _BLOCK = 1 << 15  # samples that are encoded at a time

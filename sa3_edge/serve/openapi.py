@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 import sa3_edge
-from sa3_edge.audio.encoding import FORMATS
+from sa3_edge.audio.formats import FORMATS
 from sa3_edge.clips.options import ClipOptions, json_schema
 from sa3_edge.generation.noise import SEEDS
 from sa3_edge.serve import contracts, views

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sa3_edge.audio.encoding import Encoding, encoding_for
+from sa3_edge.audio.formats import Encoding, encoding_for
 from sa3_edge.clips.options import ClipOptions, FileOptions, options_of
 from sa3_edge.clips.render import Job as Rendering
 from sa3_edge.clips.render import prepare

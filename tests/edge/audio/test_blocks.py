@@ -12,7 +12,8 @@ import soundfile
 from mutagen._riff import RiffFile
 from numpy.typing import NDArray
 
-from sa3_edge.audio.encoding import FORMATS, AudioWriter, Encoding, Tags, encode_audio
+from sa3_edge.audio.encoding import AudioWriter, Tags, encode_audio
+from sa3_edge.audio.formats import FORMATS, Encoding
 from sa3_edge.audio.limiter import limit, limit_blocks
 from sa3_edge.audio.mark import DIGITAL_SOURCE_TYPE
 from sa3_edge.audio.wav_info import wav_head

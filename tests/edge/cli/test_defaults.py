@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sa3_edge.audio.encoding import stored_bits
+from sa3_edge.audio.formats import stored_bits
 from sa3_edge.cli.defaults import config_file
 from sa3_edge.engines.libraries import load_onnxruntime
 from tests.conftest import RunCli

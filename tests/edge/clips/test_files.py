@@ -15,7 +15,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from sa3_edge.audio.encoding import FORMATS, Encoding, Tags, encoding_for, write_audio
+from sa3_edge.audio.encoding import Tags, write_audio
+from sa3_edge.audio.formats import FORMATS, Encoding, encoding_for
 from sa3_edge.audio.limiter import CEILING, limit
 from sa3_edge.clips.record import encode_record, read_record
 from sa3_edge.errors import RequestError, Sa3Error

@@ -25,7 +25,8 @@ from sa3_edge import (
     Sa3Error,
     Variation,
 )
-from sa3_edge.audio.encoding import Tags, encoding_for, write_audio
+from sa3_edge.audio.encoding import Tags, write_audio
+from sa3_edge.audio.formats import encoding_for
 from sa3_edge.clips.files import settle_files
 from sa3_edge.clips.record import encode_record, read_record
 from sa3_edge.clips.render import prepare
