@@ -242,4 +242,6 @@ def _sound() -> Schema:
 
 
 def _events() -> Schema:
-    return {"text/event-stream": {"schema": {"type": "string"}}}
+    """One event of the stream: tools that read this document take each for an object of its fields."""
+    event = {"type": "object", "properties": {name: {"type": "string"} for name in ("event", "data", "id")}}
+    return {"text/event-stream": {"schema": event}}

@@ -24,7 +24,8 @@ async function call(path, options = {}) {
   let response;
   try {
     response = await fetch(path, { credentials: "same-origin", ...options });
-  } catch {
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
     throw new Refused(0, "away", "the server does not answer; is it still running?");
   }
   if (response.status === 401 && path !== "/v1/session") {
@@ -37,7 +38,7 @@ async function call(path, options = {}) {
 
 const withJson = (method, data) => ({ method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(data) });
 
-export const get = (path) => call(path);
+export const get = (path, options = {}) => call(path, options);
 export const openSession = (token) => call("/v1/session", withJson("POST", { token }));
 export const generate = (request) => call("/v1/generations", withJson("POST", request));
 export const cancel = (id) => call(`/v1/generations/${id}`, { method: "DELETE" });
@@ -51,7 +52,7 @@ export function upload(file) {
 
 const place = (id) => (id.startsWith("rec-") ? "recordings" : "generations");
 export const audioOf = (id, query = "") => `/v1/${place(id)}/${id}/audio${query}`;
-export const pictureOf = (id, columns, bands) => get(`/v1/${place(id)}/${id}/picture?columns=${columns}&bands=${bands}`);
+export const pictureOf = (id, columns, bands, signal) => get(`/v1/${place(id)}/${id}/picture?columns=${columns}&bands=${bands}`, { signal });
 
 // An EventSource connects again by itself; what was missed meanwhile is asked for.
 export function follow(changed, again) {

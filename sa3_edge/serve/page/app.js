@@ -177,6 +177,7 @@ const actions = {
   async remove(generation) {
     if (generation.clip && !window.confirm(`Delete ${generation.clip.file}?`)) return;
     await tried(async () => {
+      cards.get(generation.id).leave();
       await api.remove(generation.id);
       player.forget(generation.id);
       compare.leave(generation.id);

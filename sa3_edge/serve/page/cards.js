@@ -115,6 +115,7 @@ export class Card {
       element("div", { class: "actions" }, this.action("Another seed", "again"), this.action("Vary", "vary"), this.action("Edit", "edit"),
         this.action("Use settings", "use"), this.action("Delete", "remove")));
     this.picture = null;
+    this.looked = new AbortController();
     seen.observe(this.element);
     new ResizeObserver(() => this.redraw()).observe(this.canvas);
     player.onChange((state) => this.follow(state));
@@ -129,7 +130,7 @@ export class Card {
     if (this.picture || this.looking) return;
     this.looking = true;
     try {
-      this.picture = await api.pictureOf(this.generation.id, 480, 64);
+      this.picture = await api.pictureOf(this.generation.id, 480, 64, this.looked.signal);
       this.redraw();
       this.canvas.dataset.drawn = "yes";
     } catch {
@@ -137,6 +138,12 @@ export class Card {
     } finally {
       this.looking = false;
     }
+  }
+
+  // It is about to be deleted: nothing more is asked of it.
+  leave() {
+    seen.unobserve(this.element);
+    this.looked?.abort();
   }
 
   redraw() {

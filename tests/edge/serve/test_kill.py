@@ -19,18 +19,16 @@ from tests.edge.serve.conftest import DEADLINE, SLOW, until
 
 # The command with a file system so slow that whoever kills it does so in the middle of a write.
 SLOW_WRITES = """
+import os
 import time
 from pathlib import Path
+from sa3_edge.audio.encoding import AudioWriter
 from sa3_edge.cli import main
-write = Path.write_bytes
-def slowly(path, data):
-    with path.open("wb") as file:
-        file.write(data[: len(data) // 2])
-        file.flush()
-        (path.parent / "in-the-middle").touch()
-        time.sleep(600)
-if Path(__import__("os").environ["MARK"]).exists():
-    Path.write_bytes = slowly
+def slowly(writer):
+    (Path(os.environ["FOLDER"]) / "in-the-middle").touch()
+    time.sleep(600)
+if Path(os.environ["MARK"]).exists():
+    AudioWriter.close = slowly
 main()
 """
 
@@ -45,7 +43,7 @@ def process(
         [sys.executable, *command, "serve", "--model", "demo", "--port", "0", "--folder", str(folder), *arguments],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "MARK": mark},
+        env={**os.environ, "MARK": mark, "FOLDER": str(folder)},
     )
     assert started.stderr is not None
     try:
