@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.stand_ins import no_network
@@ -16,11 +17,30 @@ CODE = ("sa3_edge", "export", "benchmarks", "runtimes", "tests")
 SWITCHES = ("ORT_", "HF_", "DISABLE_TELEMETRY", "XDG_")
 
 
-def _alone(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with a new home, where the first socket kills it."""
+# A server whose only socket is the one on which it listens.
+GUARDED_SERVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import no_network
+from sa3_edge.serve.server import bind, serve
+from sa3_edge.serve.settings import Settings
+listening = bind("127.0.0.1", 0)
+if not no_network.install():
+    sys.exit(no_network.NOT_HERE)
+serve(Settings("demo", Path("clips").resolve()), listening, lambda: print(listening.getsockname()[1], flush=True))
+"""
+
+
+def _new_home(home: Path) -> dict[str, str]:
     (home / "tmp").mkdir(parents=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SWITCHES)}
-    environment |= {"HOME": str(home), "TMPDIR": str(home / "tmp")}
+    return environment | {"HOME": str(home), "TMPDIR": str(home / "tmp")}
+
+
+def _alone(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with a new home, where the first socket kills it."""
+    environment = _new_home(home)
     guard = [sys.executable, no_network.__file__, sys.executable]
     done = subprocess.run([*guard, *command], env=environment, cwd=home, capture_output=True, text=True, check=False)
     if done.returncode == no_network.NOT_HERE:
@@ -53,6 +73,28 @@ def test_an_export_sends_nothing_and_writes_its_bundle(tmp_path: Path) -> None:
     done = _alone(home, "-m", "sa3_edge", "export", "--synthetic", "tiny", "--out", "bundle")
     assert done.returncode == 0, done.stderr
     assert [file for file in _files(home) if not file.startswith("bundle/")] == []
+
+
+def test_the_server_opens_no_socket_of_its_own_and_writes_its_folder(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environment = _new_home(home)
+    command = [sys.executable, "-c", GUARDED_SERVER, str(Path(no_network.__file__).parent)]
+    with subprocess.Popen(command, env=environment, cwd=home, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = server.stdout.readline().strip()
+        if not port and server.wait() == no_network.NOT_HERE:
+            pytest.skip("this system cannot watch the sockets of a process")
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+                made = client.post("/v1/generations", json={"prompt": "x", "seconds": 0.2}).json()
+                assert client.get(f"/v1/generations/{made['id']}/audio").content[:4] == b"fLaC"
+                for path in ("/", "/health", "/v1/models", "/docs"):
+                    assert client.get(path).status_code == 200, path
+        finally:
+            server.send_signal(signal.SIGTERM)
+    assert server.returncode not in (-signal.SIGSYS, 1)
+    ours = (".cache/sa3-edge/", "clips/")
+    assert [file for file in _files(home) if not file.startswith(ours)] == []
 
 
 def test_looking_at_versions_sends_nothing(tmp_path: Path) -> None:
