@@ -1,15 +1,18 @@
 """The commands and their options. What they do is in the modules beside this one, loaded when a command runs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from sa3_edge.cli.defaults import DEPENDENT, defaults
-from sa3_edge.cli.options import chosen, takes
+from sa3_edge.cli.options import chosen, takes, takes_those_of
 from sa3_edge.clips.options import OUTPUT, ClipOptions, FileOptions, options_of
 from sa3_edge.models import catalog
+
+if TYPE_CHECKING:
+    from sa3_edge.serve.settings import Settings
 
 app = typer.Typer(
     name="sa3-edge",
@@ -322,12 +325,28 @@ FolderOption = Annotated[
 IdleOption = Annotated[
     float, typer.Option("--idle-unload", help="Free the model after so many seconds without work; 0 keeps it.")
 ]
-QueueOption = Annotated[int, typer.Option(help="How many generations may wait; more are refused.")]
+_QUEUE = 16
+
+
+def _settings(
+    model: ModelOption = catalog.DEFAULT,
+    folder: FolderOption = None,
+    idle_unload: IdleOption = 600.0,
+    engine: EngineOption = "onnxruntime",
+    threads: ThreadsOption = None,
+    compute_units: ComputeUnitsOption = None,
+    *,
+    queue: int = _QUEUE,
+) -> "Settings":
+    """What serve, ui and mcp share."""
+    from sa3_edge.cli.serve import settings
+
+    return settings(model, folder, engine, threads, compute_units, idle_unload, queue)
 
 
 @app.command(cls=_TakesDefaults)
+@takes_those_of(_settings, without=("queue",))
 def serve(
-    model: ModelOption = catalog.DEFAULT,
     host: Annotated[
         str, typer.Option(help="The address to listen on. Another than this machine's own asks clients for a token.")
     ] = "127.0.0.1",
@@ -335,65 +354,31 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Another host name that clients may use. Repeatable.")
     ] = None,
-    folder: FolderOption = None,
-    queue: QueueOption = 16,
-    idle_unload: IdleOption = 600.0,
-    engine: EngineOption = "onnxruntime",
-    threads: ThreadsOption = None,
-    compute_units: ComputeUnitsOption = None,
+    queue: Annotated[int, typer.Option(help="How many generations may wait; more are refused.")] = _QUEUE,
+    **options: Any,
 ) -> None:
     """Serve an HTTP API and a page on this machine. Needs the extra "serve".
 
     Example: sa3-edge serve --model small-music
     """
-    from sa3_edge.cli import serve as serving
+    from sa3_edge.cli.serve import run
 
-    units = serving.units_for(engine, compute_units)
-    chosen = serving.settings(
-        model,
-        folder,
-        engine=engine,
-        threads=threads,
-        compute_units=units,
-        idle_unload=idle_unload,
-        queue=queue,
-    )
-    serving.run(chosen, host, port, allow_host or [], browser=False)
+    run(_settings(**options, queue=queue), host, port, allow_host or [], browser=False)
 
 
 @app.command(cls=_TakesDefaults)
-def ui(
-    model: ModelOption = catalog.DEFAULT,
-    folder: FolderOption = None,
-    idle_unload: IdleOption = 600.0,
-    engine: EngineOption = "onnxruntime",
-    threads: ThreadsOption = None,
-    compute_units: ComputeUnitsOption = None,
-) -> None:
+@takes_those_of(_settings, without=("queue",))
+def ui(**options: Any) -> None:
     """Open the page in your browser. Needs the extra `serve`."""
-    from sa3_edge.cli import serve as serving
+    from sa3_edge.cli.serve import run
 
-    units = serving.units_for(engine, compute_units)
-    chosen = serving.settings(
-        model, folder, engine=engine, threads=threads, compute_units=units, idle_unload=idle_unload, queue=16
-    )
-    serving.run(chosen, "127.0.0.1", 0, [], browser=True)
+    run(_settings(**options), "127.0.0.1", 0, [], browser=True)
 
 
 @app.command(cls=_TakesDefaults)
-def mcp(
-    model: ModelOption = catalog.DEFAULT,
-    folder: FolderOption = None,
-    idle_unload: IdleOption = 600.0,
-    engine: EngineOption = "onnxruntime",
-    threads: ThreadsOption = None,
-    compute_units: ComputeUnitsOption = None,
-) -> None:
+@takes_those_of(_settings, without=("queue",))
+def mcp(**options: Any) -> None:
     """Be a tool of an agent: Model Context Protocol over stdio. Needs the extra `mcp`."""
-    from sa3_edge.cli import serve as serving
+    from sa3_edge.cli.serve import run_mcp
 
-    units = serving.units_for(engine, compute_units)
-    chosen = serving.settings(
-        model, folder, engine=engine, threads=threads, compute_units=units, idle_unload=idle_unload, queue=16
-    )
-    serving.run_mcp(chosen)
+    run_mcp(_settings(**options))

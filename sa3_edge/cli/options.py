@@ -19,11 +19,24 @@ def takes(*kinds: type, without: tuple[str, ...] = (), changes: bool = False) ->
     changes: what is not typed arrives as None, whatever is usual: the command changes what is there
     """
 
+    return _with(
+        [_parameter(kind, name, changes) for kind in kinds for name in options_of(kind) if name not in without]
+    )
+
+
+def takes_those_of(other: Callable[..., Any], without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """Give a command another function's parameters; they arrive in its **options, to be passed on."""
+    given = inspect.signature(other).parameters.values()
+    return _with([each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in given if each.name not in without])
+
+
+def _with(added: list[inspect.Parameter]) -> Callable[[Command], Command]:
+    """Put parameters between a command's own positional and keyword-only ones."""
+
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
         own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
         first = [each for each in own if each.kind is not inspect.Parameter.KEYWORD_ONLY]
-        added = [_parameter(kind, name, changes) for kind in kinds for name in options_of(kind) if name not in without]
         parameters = [*first, *added, *own[len(first) :]]
         # Typer reads these two.
         vars(command)["__signature__"] = signature.replace(parameters=parameters)

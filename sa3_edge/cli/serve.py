@@ -26,24 +26,17 @@ def default_folder() -> Path:
     return user_music_path() / "sa3-edge"
 
 
-def units_for(engine: str, given: str | None) -> str | None:
-    """Where Core ML may run: as given, else the default."""
-    from sa3_edge.cli.generate import compute_units
-
-    return compute_units(engine, given)
-
-
 def settings(
     model: str,
     folder: Path | None,
-    *,
     engine: str,
     threads: int | None,
-    compute_units: str | None,
+    units: str | None,
     idle_unload: float,
     queue: int,
 ) -> "Settings":
     """What all three share. Raises RequestError for values that cannot be."""
+    from sa3_edge.cli.generate import compute_units
     from sa3_edge.serve.settings import Limits, Settings
 
     if not 0 <= idle_unload < float("inf"):
@@ -56,7 +49,7 @@ def settings(
         token=os.environ.get(TOKEN) or None,
         engine=engine,
         threads=threads,
-        compute_units=compute_units,
+        compute_units=compute_units(engine, units),
         idle_unload=idle_unload,
         limits=Limits(queue=queue),
     )

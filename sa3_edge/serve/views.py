@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from sa3_edge.manifest import Manifest
 from sa3_edge.serve.clip_folder import Clip
 from sa3_edge.serve.jobs import State
 from sa3_edge.serve.service import GenerationJob, Service
@@ -138,6 +139,30 @@ class ErrorView(msgspec.Struct):
     """The body of every answer of the API that is an error."""
 
     error: ErrorBody
+
+
+def model_view(name: str, default: bool, loaded: bool, manifest: Manifest) -> ModelView:
+    """A model as its bundle's manifest describes it."""
+    audio, sampler = manifest.audio, manifest.sampler
+    return ModelView(
+        name=name,
+        title=manifest.model.name,
+        default=default,
+        loaded=loaded,
+        synthetic=manifest.model.synthetic,
+        max_seconds=manifest.max_seconds,
+        sample_rate=audio.sample_rate,
+        channels=audio.channels,
+        steps=sampler.steps,
+        cfg=sampler.guidance,
+        licence=manifest.model.licence,
+        problem=None,
+    )
+
+
+def broken_model(name: str, default: bool, loaded: bool, problem: str) -> ModelView:
+    """A model that cannot be opened, and why."""
+    return ModelView(name, name, default, loaded, False, 0.0, 0, 0, 0, 0.0, "", problem)
 
 
 def view(found: GenerationJob | Clip, service: Service) -> GenerationView:
