@@ -58,7 +58,10 @@ def quantize(model: ir.Model, linears: Iterable[ir.Node]) -> None:
             _initializer(graph, f"{weight.name}.{kind}", array)
             for kind, array in (("int8", quantized), ("scales", scales))
         )
-        product = ir.node("MatMulInteger", [levels, stored, zero_point])
+        # 0 is implied too, but ONNX Runtime 1.26 reads this input where it makes signed weights unsigned, and ends the
+        # process without. One for each weight: 1.32 then replaces it, and fails at one that it has replaced before.
+        weight_zero = _initializer(graph, f"{weight.name}.zero_point", np.zeros((), np.int8))
+        product = ir.node("MatMulInteger", [levels, stored, zero_point, weight_zero])
         real = ir.node("Cast", [product.outputs[0]], {"to": ir.DataType.FLOAT})
         both_scales = ir.node("Mul", [scale, stored_scales])
         result = ir.node("Mul", [real.outputs[0], both_scales.outputs[0]])

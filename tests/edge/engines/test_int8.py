@@ -28,7 +28,7 @@ def _bundle(folder: Path, weights: NDArray[np.int8]) -> Bundle:
         [
             helper.make_node("Mul", ["x", "two"], ["activation"]),  # in no export does an input itself go there
             helper.make_node("DynamicQuantizeLinear", ["activation"], ["levels", "scale", "zero"]),
-            helper.make_node("MatMulInteger", ["levels", "weights", "zero"], ["sums"]),
+            helper.make_node("MatMulInteger", ["levels", "weights", "zero", "weights zero"], ["sums"]),
             helper.make_node("Cast", ["sums"], ["real"], to=TensorProto.FLOAT),
             helper.make_node("Mul", ["scale", "scales"], ["both"]),
             helper.make_node("Mul", ["real", "both"], ["y"]),
@@ -38,6 +38,7 @@ def _bundle(folder: Path, weights: NDArray[np.int8]) -> Bundle:
         [value("y", TensorProto.FLOAT, ["rows", weights.shape[1]])],
         [
             numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.array(0, np.int8), "weights zero"),
             numpy_helper.from_array(np.array(2, np.float32), "two"),
             numpy_helper.from_array(np.ones(weights.shape[1], np.float32), "scales"),
         ],
