@@ -2,8 +2,10 @@
 
 import io
 import json
+import shutil
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +19,7 @@ from sa3_edge.engines import Tensors
 from sa3_edge.engines.runner import GraphRunner
 from sa3_edge.generation.pipeline import Pipeline
 from sa3_edge.manifest import GraphName
+from sa3_edge.models.catalog import models_folder
 from sa3_edge.serve.live import Live
 from sa3_edge.serve.settings import Limits
 from tests.edge.serve.conftest import DEADLINE, SLOW, Running, Wav, until
@@ -323,6 +326,25 @@ def test_the_model_is_freed_when_nobody_asks_and_loaded_again(serve_with: Callab
         server.made()
         until(lambda: server.client.get("/health").json()["loaded"] is None)
         server.made()
+
+
+def test_another_model_takes_the_place_of_the_one_before(
+    serve_with: Callable[..., Any], tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    shutil.copytree(tiny_bundle, models_folder() / "other")
+    with serve_with() as server:
+        first, other, again = (server.made(model=name, seed=1) for name in ("demo", "other", "demo"))
+        assert [made["model"] for made in (first, other, again)] == ["demo", "other", "demo"]
+        assert server.client.get("/health").json()["loaded"] == "demo"
+        sounds = [
+            server.client.get(f"/v1/generations/{made['id']}/audio?format=wav").content for made in (first, again)
+        ]
+        assert sounds[0] == sounds[1]
+        shutil.rmtree(models_folder() / "other")
+        refused = server.client.post("/v1/generations", json={"prompt": "x", "model": "other"})
+        assert refused.status_code == 422
+        assert "no model is called 'other'" in refused.json()["error"]["message"]
 
 
 def test_the_second_clip_of_a_prompt_loads_nothing_and_does_not_read_it_again(
