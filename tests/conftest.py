@@ -19,8 +19,10 @@ from sa3_edge.manifest import FILE_NAME, Manifest, decode_manifest
 from sa3_edge.models.catalog import DEMO, resolve_model
 
 send_nothing()  # here: before a test or a library that it uses loads onnxruntime
-for _number in (signal.SIGINT, signal.SIGTERM):
-    # A shell starts what it runs in the background deaf to Ctrl-C, and so would be all that tests start.
+for _name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    # A shell starts what it runs in the background deaf to Ctrl-C, nohup deaf to hanging up; and so would be all that
+    # tests start.
+    _number = getattr(signal, _name, signal.SIGTERM)
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 

@@ -4,9 +4,13 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sa3_edge.audio.formats import readable
+from sa3_edge.audio.recording import AudioSource
 
 Array = NDArray[np.float32]
 _WINDOW = 4096  # samples of one spectrum: 93 ms and 10.8 Hz at 44.1 kHz
@@ -47,6 +51,23 @@ def draw(frames: int, rate: int, read: Callable[[int, int], Array], columns: int
             lows[column], highs[column] = (round(127 * min(1.0, max(-1.0, value))) for value in (low, high))
         spectrogram[:, column] = _column(start, end, frames, read, window, weights)
     return Picture(lows, highs, spectrogram)
+
+
+def picture_of(path: Path, columns: int, bands: int) -> tuple[float, Picture]:
+    """A sound file's length in seconds and its picture. Raises RequestError if it cannot be read."""
+    import soundfile
+
+    source = AudioSource.from_file(path)
+    with readable(path), soundfile.SoundFile(path) as file:
+        frames = min(source.frames, file.frames)
+
+        def read(start: int, count: int) -> Array:
+            file.seek(start)
+            block: Array = file.read(count, dtype="float32", always_2d=True)
+            return block
+
+        picture = draw(frames, source.rate, read, columns, bands)
+    return source.frames / source.rate, picture
 
 
 def _blocks(start: int, end: int, read: Callable[[int, int], Array]) -> Iterator[Array]:

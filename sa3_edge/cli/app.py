@@ -101,6 +101,13 @@ def generate(
     threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
     count: Annotated[int, typer.Option(help="Several clips, of seeds S, S+1, ...", rich_help_panel=OUTPUT)] = 1,
+    takes: Annotated[
+        int | None,
+        typer.Option(
+            help="So many clips into a folder (--output) with a page to hear, compare and star them.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -143,7 +150,13 @@ def generate(
     )
     if (prompt is None) == (prompts is None):
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
-    if prompts is None:
+    if takes is not None:
+        if prompts is not None or count != 1:
+            raise RequestError("--takes does not go with --prompts or --count")
+        from sa3_edge.cli import takes as folder_of_takes
+
+        folder_of_takes.run(clip.with_usual_seconds(usual.get("seconds")), takes, files, run)
+    elif prompts is None:
         single.run(clip.with_usual_seconds(usual.get("seconds")), count, files, run)
     elif count != 1:
         raise RequestError("--count does not go with --prompts")
@@ -179,6 +192,44 @@ def regenerate(
 
     changes = {name: options[name] for name in options_of(ClipOptions) if options[name] is not None}
     again.regenerate(file, changes, chosen(FileOptions, options), model, engine, compute_units, json)
+
+
+@app.command()
+def vary(
+    file: Annotated[Path, typer.Argument(help="A clip or another recording.")],
+    takes: Annotated[int, typer.Option(help="How many.")] = 6,
+    amount: Annotated[float, typer.Option(help="How far from the clip, 0.01 to 1.")] = 0.4,
+    prompt: Annotated[str | None, typer.Option(help="What to hear; the clip's own prompt by default.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder; named after the clip by default.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="A model; the clip's own by default.")] = None,
+    engine: EngineOption = "onnxruntime",
+    threads: ThreadsOption = None,
+    compute_units: ComputeUnitsOption = None,
+    json: Json = False,
+) -> None:
+    """Make variations of a clip, and a page to compare them.
+
+    Example: sa3-edge vary piano.wav --takes 6 --amount 0.4
+    """
+    from sa3_edge.cli import generate as single
+    from sa3_edge.cli import takes as folder_of_takes
+
+    units = single.compute_units(engine, compute_units)
+    run = single.RunOptions(model or "", engine, threads, json, compute_units=units)
+    folder_of_takes.vary(file, takes, amount, prompt, FileOptions(output=output), run)
+
+
+@app.command()
+def page(folder: Annotated[Path, typer.Argument(help="A folder of clips.")] = Path(), json: Json = False) -> None:
+    """Write FOLDER/index.html: hear, compare and star its clips, without a server.
+
+    Example: sa3-edge page lofi-piano
+    """
+    from sa3_edge.cli.takes import show
+
+    show(folder, json)
 
 
 @app.command()

@@ -56,7 +56,7 @@ def regenerate(
     options = replace(options, **changes)
     engine = engine or record.engine
     units = generate.compute_units(engine, compute_units)
-    run_options = generate.RunOptions(model or _model_of(record, path), engine, None, json, compute_units=units)
+    run_options = generate.RunOptions(model or model_of(record, path), engine, None, json, compute_units=units)
 
     def opened(pipeline: Pipeline) -> None:
         for difference in _differences(record, pipeline):
@@ -77,7 +77,7 @@ def _as_the_original(files: FileOptions, path: Path) -> FileOptions:
     return files
 
 
-def _model_of(record: Record, path: Path) -> str:
+def model_of(record: Record, path: Path) -> str:
     """What to load for a clip: the model by its name, else what is installed of the same bundle.
 
     Anyone may have written a clip, so it cannot have a bundle run that lies beside it or in a network's folder. Older

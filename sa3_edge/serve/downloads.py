@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from sa3_edge.audio.encoding import Tags, encode_audio
 from sa3_edge.audio.formats import FORMATS, Encoding, encoding_for, readable
-from sa3_edge.audio.picture import Picture, draw
-from sa3_edge.audio.recording import AudioSource
+from sa3_edge.audio.picture import Picture, picture_of
 from sa3_edge.clips.record import encode_record, read_record
 from sa3_edge.errors import RequestError
 
@@ -91,16 +90,4 @@ def as_asked(path: Path, kind: str, rate: int) -> bytes:
 
 def drawn(path: Path, mtime_ns: int, columns: int, bands: int) -> tuple[float, Picture]:
     """A sound's length in seconds and its picture. `mtime_ns` tells versions of a file apart for whoever caches."""
-    import soundfile
-
-    source = AudioSource.from_file(path)
-    with readable(path), soundfile.SoundFile(path) as file:
-        frames = min(source.frames, file.frames)
-
-        def read(start: int, count: int) -> Array:
-            file.seek(start)
-            block: Array = file.read(count, dtype="float32", always_2d=True)
-            return block
-
-        picture = draw(frames, source.rate, read, columns, bands)
-    return source.frames / source.rate, picture
+    return picture_of(path, columns, bands)

@@ -66,7 +66,7 @@ def _copy(package: Path, to: Path) -> int:
 def _replaced(library: Path) -> tuple[bytes, int]:
     data = bytearray(library.read_bytes())
     if _CPUID not in data:
-        return data, 0
+        return bytes(data), 0
     sections = subprocess.run(["objdump", "-h", library], capture_output=True, text=True, check=True).stdout
     code = subprocess.run(
         ["objdump", "-d", "--no-show-raw-insn", library], capture_output=True, text=True, check=True

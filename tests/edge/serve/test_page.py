@@ -3,8 +3,6 @@
 python -m tests.edge.serve.test_page FOLDER writes the screenshots of the README there.
 """
 
-import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,32 +14,13 @@ import numpy as np
 import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, FilePayload, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Locator, Page, ViewportSize, expect
 
 from sa3_edge.serve.settings import Settings
+from tests.chromium import NARROW, WIDE, chromium, needs_chromium
 from tests.edge.serve.conftest import DEADLINE, SLOW, Running, Wav, running
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
-
-# Never passed over in silence: .ci/run installs it, and without it the report names what was not tested.
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="NOT TESTED: the page, for there is no chromium on this machine"
-)
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium, without a window."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-dev-shm-usage", "--autoplay-policy=no-user-gesture-required"],
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +252,7 @@ def test_the_token_is_asked_for_once_and_never_stays_in_the_address(browser: Bro
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["1280", "360"])
 def test_axe_finds_nothing_serious_and_nothing_overflows(
-    browser: Browser, served: Running, scheme: str, viewport: dict[str, int]
+    browser: Browser, served: Running, scheme: str, viewport: ViewportSize
 ) -> None:
     served.made(prompt="something to look at", seconds=2)
     with opened(browser, served, viewport=viewport, color_scheme=scheme, reduced_motion="reduce") as page:
