@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.audio.formats import FORMATS, Encoding, check_comment
-from sa3_edge.audio.mark import PLACEHOLDER, PassedOn, mark_mp3, xmp_packet
+from sa3_edge.audio.mark import MARK, PassedOn, tag_mp3, tempo_entry, xmp_packet
 from sa3_edge.audio.quantizer import Quantizer
-from sa3_edge.audio.wav_info import info_chunk, wav_head, xmp_chunk
+from sa3_edge.audio.wav_info import acid_chunk, info_chunk, smpl_chunk, wav_head, xmp_chunk
 from sa3_edge.errors import Sa3Error
 from sa3_edge.files import whole_file
 
@@ -24,16 +24,28 @@ _OPUS_RATE = 48_000  # the only one near 44 100 Hz that Opus has
 
 
 @dataclass(frozen=True)
+class Tempo:
+    """Beats a minute; beats in all, 0 if the length is no number of them; beats in a bar."""
+
+    bpm: float
+    beats: int = 0
+    meter: int = 4
+
+
+@dataclass(frozen=True)
 class Tags:
     """What a file says of itself; `comment` carries the request, see clips/record.py.
 
     marked: whether it says that a machine made the sound, see mark.py
+    tempo, loop: what DAWs, samplers and game engines read
     """
 
     title: str = ""
     software: str = ""
     comment: str = ""
     marked: bool = False
+    tempo: Tempo | None = None
+    loop: bool = False
 
 
 def write_audio(path: Path, audio: Array, sample_rate: int, encoding: Encoding, tags: Tags) -> int:
@@ -148,6 +160,10 @@ class _WavFile:
     def __init__(self, out: Output, sample_rate: int, channels: int, samples: int, bits: str, tags: Tags):
         texts = {"INAM": tags.title, "ISFT": tags.software, "ICMT": tags.comment}
         self._after = info_chunk(texts) + (xmp_chunk(xmp_packet()) if tags.marked else b"")
+        if tags.loop:
+            self._after += smpl_chunk(samples, sample_rate)
+        if tags.tempo is not None:
+            self._after += acid_chunk(tags.tempo.bpm, tags.tempo.beats, tags.tempo.meter, loop=tags.loop)
         self._out, self._bits, self._odd = out, bits, samples * channels % 2 == 1 and bits == "24"
         out.write(wav_head(samples, channels, sample_rate, bits, self._after))
 
@@ -184,16 +200,17 @@ class _SndFile:
         import soundfile
 
         self._error = soundfile.SoundFileError
-        marks = tags.marked and container != "MP3"
+        entries = [MARK] if tags.marked else []
+        entries += [tempo_entry(tags.tempo.bpm)] if tags.tempo is not None else []
         # Where an MP3 file's tag ends is known when it is whole.
         self._whole = io.BytesIO() if container == "MP3" else None
-        self._out, self._marked = out, tags.marked
-        passed_on = PassedOn(samples, marked=marks) if self._whole is None else None
+        self._out, self._tags = out, tags
+        passed_on = PassedOn(samples, entries) if self._whole is None else None
         self._tape = _Tape(out if self._whole is None else self._whole, patchable or passed_on is None, passed_on)
         with self._said():
             self._file = soundfile.SoundFile(self._tape, "w", sample_rate, channels, subtype=subtype, format=container)
-            if marks:
-                self._file.license = PLACEHOLDER
+            for entry in entries if self._whole is None else ():
+                setattr(self._file, entry.stand_in, entry.placeholder)
             for name, text in (("title", tags.title), ("software", tags.software), ("comment", tags.comment)):
                 if text:  # libsndfile refuses an empty one
                     setattr(self._file, name, text)
@@ -217,7 +234,8 @@ class _SndFile:
             self._file.close()
         if self._whole is not None:
             data = self._whole.getvalue()
-            self._out.write(mark_mp3(data) if self._marked else data)
+            bpm = self._tags.tempo.bpm if self._tags.tempo is not None else None
+            self._out.write(tag_mp3(data, marked=self._tags.marked, bpm=bpm))
 
     def abort(self) -> None:
         with suppress(self._error):

@@ -10,17 +10,21 @@ Array = NDArray[np.float32]
 CEILING = 10 ** (-0.3 / 20)  # -0.3 dBTP: lossy encoders overshoot a little more
 _LOOK_AHEAD_SECONDS = 0.003
 _OVERSAMPLING = 8  # finds peaks between samples to 0.1 dB; the 4 of ITU-R BS.1770 misses 0.3 dB of loud noise
-_AIM = CEILING * 10 ** (-0.1 / 20)
+_BELOW = 10 ** (-0.1 / 20)
+_AIM = CEILING * _BELOW
 _BLOCK = 1 << 16
 _MARGIN = 64  # samples of context for the oversampling filter
 
 
-def limit(audio: Array, rate: int) -> Array:
+def limit(audio: Array, rate: int, ceiling: float = CEILING) -> Array:
     """Audio (channels, N) whose true peaks stay below -0.3 dBFS; returned unchanged if no true peak exceeds -0.4.
+
+    `ceiling`: another than -0.3 dBFS, as a share of full scale; what is 0.1 dB below it is left as it is.
 
     All channels are turned down together. The gain reaches each peak in time for it and moves without steps.
     """
-    gain = np.minimum(1.0, _AIM / np.maximum(_true_peaks(audio, rate), 1e-9))
+    aim = ceiling * _BELOW
+    gain = np.minimum(1.0, aim / np.maximum(_true_peaks(audio, rate, aim), 1e-9))
     if gain.min(initial=1.0) == 1.0:
         return audio
     reach = max(1, int(_LOOK_AHEAD_SECONDS * rate))
@@ -115,12 +119,17 @@ class _Limiter:
         return audio
 
 
-def _block_peaks(audio: Array, start: int, stop: int, rate: int) -> NDArray[np.float64]:
-    """Of samples [start, stop) of `audio`, which has what lies around them."""
+def true_peak(audio: Array, rate: int) -> float:
+    """The loudest of audio (channels, N) at and between its samples, 1 is full scale."""
+    return float(_true_peaks(audio, rate, 0.0).max(initial=0.0))
+
+
+def _block_peaks(audio: Array, start: int, stop: int, rate: int, aim: float = _AIM) -> NDArray[np.float64]:
+    """Of samples [start, stop) of `audio`, which has what lies around them; below half of `aim` the samples' own."""
     import soxr
 
     peaks: NDArray[np.float64] = np.abs(audio[:, start:stop]).max(axis=0).astype(np.float64)
-    if peaks.max() < _AIM / 2:
+    if peaks.max() < aim / 2:
         return peaks  # a reconstructed peak is not twice its samples
     length = audio.shape[-1]
     fine = soxr.resample(audio.T.copy(), rate, rate * _OVERSAMPLING)
@@ -132,13 +141,13 @@ def _block_peaks(audio: Array, start: int, stop: int, rate: int) -> NDArray[np.f
     return highest
 
 
-def _true_peaks(audio: Array, rate: int) -> NDArray[np.float64]:
+def _true_peaks(audio: Array, rate: int, aim: float) -> NDArray[np.float64]:
     """The loudest of all channels at and between each sample and its neighbours, (N,)."""
     peaks = np.empty(audio.shape[-1])
     for start in range(0, audio.shape[-1], _BLOCK):
         stop = min(start + _BLOCK, audio.shape[-1])
         first, last = max(0, start - _MARGIN), min(stop + _MARGIN, audio.shape[-1])
-        peaks[start:stop] = _block_peaks(audio[:, first:last], start - first, stop - first, rate)
+        peaks[start:stop] = _block_peaks(audio[:, first:last], start - first, stop - first, rate, aim)
     return peaks
 
 

@@ -1,21 +1,52 @@
-"""The mark that a machine made the sound: IPTC's digital source type, where each format keeps such a thing.
+"""What libsndfile has no name for: the mark that a machine made the sound, and the tempo.
 
-WAV: an XMP packet in the chunk `_PMX`, as the XMP specification says. FLAC, Ogg and Opus: the Vorbis comment
-DIGITALSOURCETYPE. MP3: an ID3v2 frame TXXX of that name.
+The mark is IPTC's digital source type. WAV: an XMP packet in the chunk `_PMX`, as the XMP specification says. FLAC, Ogg
+and Opus: the Vorbis comment DIGITALSOURCETYPE. MP3: an ID3v2 frame TXXX of that name. The tempo is the comment BPM, or
+the frame TBPM.
 """
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _NAME = "DIGITALSOURCETYPE"
-_ENTRY = f"{_NAME}={DIGITAL_SOURCE_TYPE}".encode()
-# libsndfile writes only the names it knows, so it gets a licence of the same length, which becomes the mark on its way.
-PLACEHOLDER = "~" * (len(_ENTRY) - len("license="))
-_WRITTEN = PLACEHOLDER.encode()
 _STREAMINFO = bytes([0, 0, 34])  # the length of a FLAC file's first block; its last 36 bits before a hash: samples
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A Vorbis comment of our own, "NAME=value" in ASCII, written by libsndfile as one that it knows, `stand_in`.
+
+    That gets a placeholder of the same length, which becomes the entry on its way.
+    """
+
+    text: str
+    stand_in: str
+
+    @property
+    def placeholder(self) -> str:
+        """What libsndfile is given as the value of the stand-in."""
+        return "~" * (len(self.text) - len(self.stand_in) - 1)
+
+    def put_into(self, data: bytes) -> bytes | None:
+        """The data with the entry in its place; None if it is not there."""
+        length = struct.pack("<I", len(self.text))  # a comment begins with it, so no text is taken for one
+        for name in (self.stand_in, self.stand_in.upper()):
+            written = length + f"{name}={self.placeholder}".encode()
+            if written in data:
+                return data.replace(written, length + self.text.encode(), 1)
+        return None
+
+
+MARK = Entry(f"{_NAME}={DIGITAL_SOURCE_TYPE}", "license")
+
+
+def tempo_entry(bpm: float) -> Entry:
+    """The tempo as a Vorbis comment."""
+    return Entry(f"BPM={bpm:g}", "date")
 
 
 def xmp_packet() -> bytes:
@@ -30,13 +61,13 @@ def xmp_packet() -> bytes:
 
 
 class PassedOn:
-    """Passes on what libsndfile writes of a FLAC or Ogg file, with the mark in the place of the placeholder.
+    """Passes on what libsndfile writes of a FLAC or Ogg file, with entries in the places of their stand-ins.
 
     A FLAC file's header gets the count of samples, which libsndfile would put there only at the end.
     """
 
-    def __init__(self, samples: int, *, marked: bool) -> None:
-        self._samples, self._done, self._page_head = samples, not marked, b""
+    def __init__(self, samples: int, entries: Sequence[Entry]) -> None:
+        self._samples, self._missing, self._page_head = samples, list(entries), b""
 
     def __call__(self, data: bytes) -> bytes:
         """What to write for `data`; of an Ogg page nothing until all of it is there."""
@@ -44,18 +75,19 @@ class PassedOn:
             return (
                 data[:17] + struct.pack(">BI", data[17] | self._samples >> 32, self._samples & 0xFFFFFFFF) + data[22:]
             )
-        if self._done:
+        if not self._missing and not self._page_head:
             return data
         if data[:4] == b"OggS" and len(data) == 27 + data[26]:
             self._page_head = data
             return b""
         head, self._page_head = self._page_head, b""
-        if _WRITTEN not in data:
-            return head + data
-        self._done = True
-        start = data.index(_WRITTEN) - len("license=")
-        data = data[:start] + _ENTRY + data[start + len(_ENTRY) :]
-        return _with_checksum(head, data) + data if head else data
+        whole = data
+        for entry in list(self._missing):
+            put = entry.put_into(data)
+            if put is not None:
+                data = put
+                self._missing.remove(entry)
+        return _with_checksum(head, data) + data if head and data != whole else head + data
 
 
 def _with_checksum(head: bytes, body: bytes) -> bytes:
@@ -65,16 +97,24 @@ def _with_checksum(head: bytes, body: bytes) -> bytes:
     return head[:22] + struct.pack(">I", reflected).translate(_REVERSED) + head[26:]
 
 
-def mark_mp3(data: bytes) -> bytes:
-    """An MP3 file with the mark in its ID3v2 tag, which it may have or not."""
-    text = b"\0" + _NAME.encode() + b"\0" + DIGITAL_SOURCE_TYPE.encode()
+def tag_mp3(data: bytes, *, marked: bool, bpm: float | None) -> bytes:
+    """An MP3 file with mark and tempo in its ID3v2 tag, which it may have or not."""
+    texts = {}
+    if marked:
+        texts[b"TXXX"] = b"\0" + _NAME.encode() + b"\0" + DIGITAL_SOURCE_TYPE.encode()
+    if bpm is not None:
+        texts[b"TBPM"] = f"\0{round(bpm)}".encode()  # whole numbers only, says the standard
+    if not texts:
+        return data
     version = data[3] if data[:3] == b"ID3" else 3
-    size = _synchsafe(len(text)) if version == 4 else struct.pack(">I", len(text))
-    frame = b"TXXX" + size + bytes(2) + text
+    frames = b""
+    for name, text in texts.items():
+        size = _synchsafe(len(text)) if version == 4 else struct.pack(">I", len(text))
+        frames += name + size + bytes(2) + text
     if data[:3] != b"ID3":
-        return b"ID3\3\0\0" + _synchsafe(len(frame)) + frame + data
+        return b"ID3\3\0\0" + _synchsafe(len(frames)) + frames + data
     length = sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
-    return data[:6] + _synchsafe(length + len(frame)) + frame + data[10:]
+    return data[:6] + _synchsafe(length + len(frames)) + frames + data[10:]
 
 
 def _synchsafe(size: int) -> bytes:

@@ -43,6 +43,20 @@ def xmp_chunk(packet: bytes) -> bytes:
     return _chunk("_PMX", packet)
 
 
+def smpl_chunk(samples: int, rate: int) -> bytes:
+    """Loop points, as samplers and game engines read them: all of the file, over and over."""
+    middle_c, forward, for_ever = 60, 0, 0
+    head = struct.pack("<9I", 0, 0, round(1e9 / rate), middle_c, 0, 0, 0, 1, 0)
+    return _chunk("smpl", head + struct.pack("<6I", 0, forward, 0, samples - 1, 0, for_ever))
+
+
+def acid_chunk(bpm: float, beats: int, meter: int, *, loop: bool) -> bytes:
+    """Tempo and length in beats, as DAWs read them; `beats` 0 where the length is no number of them."""
+    one_shot, stretch = 1, 4
+    kind = stretch if loop else one_shot
+    return _chunk("acid", struct.pack("<IHHfIHHf", kind, 60, 0x8000, 0.0, beats, 4, meter, bpm))
+
+
 def read_info(file: BinaryIO) -> dict[str, str]:
     """The texts in a file open for reading, by RIFF's names; none if it is no WAV file."""
     head = file.read(12)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 EDITING, GUIDANCE, OUTPUT = "Editing a recording", "Guidance", "Output"
+COMPOSING, ENDINGS = "Loops and longer pieces", "Beginning and end"
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,49 @@ class ClipOptions:
     extend: float | None = option(None, "Go on for so many seconds after the recording.", panel=EDITING)
     prepend: float | None = option(None, "Begin so many seconds before the recording.", panel=EDITING)
     splice: bool = option(True, "Put the recording's own samples back where it is kept.", panel=EDITING)
+    loop: bool = option(
+        False, "Make the end lead into the beginning, without a seam.", panel=COMPOSING, always_recorded=False
+    )
+    bpm: float | None = option(
+        None,
+        "Tempo: said in the prompt unless it names one, and in the file's tags.",
+        panel=COMPOSING,
+        always_recorded=False,
+    )
+    bars: int | None = option(
+        None, "Length in bars at --bpm, exact to the sample.", panel=COMPOSING, always_recorded=False
+    )
+    beats: int | None = option(None, "Beats in a bar; 4 by default.", panel=COMPOSING, always_recorded=False)
+    bpm_prompt: bool = option(True, "Say the tempo in the prompt.", panel=COMPOSING, always_recorded=False)
+    min_compose: float | None = option(
+        None,
+        "Compose at least so many seconds and cut off the rest: models may sound bright below 24.",
+        panel=ENDINGS,
+        may_be_default=True,
+        always_recorded=False,
+    )
+    trim_silence: bool = option(
+        False, "Cut off silence (below -60 dBFS) at both ends.", panel=ENDINGS, always_recorded=False
+    )
+    fade_in: float | None = option(None, "Fade in, in so many seconds.", panel=ENDINGS, always_recorded=False)
+    fade_out: float | None = option(None, "Fade out, in so many seconds.", panel=ENDINGS, always_recorded=False)
+    normalize: float | None = option(
+        None,
+        "Bring to so many LUFS, as -14 (extra: measure).",
+        panel=ENDINGS,
+        may_be_default=True,
+        always_recorded=False,
+    )
+    peak: float | None = option(
+        None, "The highest true peak after normalizing, dBTP; -1 by default.", panel=ENDINGS, always_recorded=False
+    )
     limiter: bool = option(True, "Turn peaks down, not clip them.", panel=OUTPUT, may_be_default=True)
 
     @property
     def mode(self) -> str:
         """What kind of clip these options make."""
+        if self.loop:
+            return "loop"
         if self.inpaint:
             return "inpainting"
         if self.extend is not None or self.prepend is not None:
@@ -91,8 +130,8 @@ class ClipOptions:
         return "text" if self.init_audio is None else "variation"
 
     def with_usual_seconds(self, usual: float | None) -> "ClipOptions":
-        """The same with the length that the user has set as default. A clip from a recording takes the recording's."""
-        if self.seconds is None and self.init_audio is None:
+        """The same with the length that the user has set as default, where nothing else says one."""
+        if self.seconds is None and self.init_audio is None and self.bars is None:
             return replace(self, seconds=usual)
         return self
 

@@ -17,7 +17,7 @@ from sa3_edge.clips.options import ClipOptions, FileOptions, as_json
 from sa3_edge.clips.record import read_record
 from sa3_edge.clips.render import prepare
 from sa3_edge.clips.report import json_text
-from sa3_edge.clips.request import build_request, line_options
+from sa3_edge.clips.request import build_piece, line_options
 from sa3_edge.errors import RequestError, Sa3Error
 from sa3_edge.files import check_writable, sha256_of
 from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress
@@ -75,7 +75,7 @@ def read_list(path: Path, defaults: ClipOptions, usual_seconds: float | None = N
             continue
         try:
             options = _parse_line(line.strip(), path, defaults).with_usual_seconds(usual_seconds)
-            build_request(options)
+            build_piece(options)
         except RequestError as error:
             raise RequestError(f"{path}, line {number}: {error}") from None
         lines.append(Line(number, options))

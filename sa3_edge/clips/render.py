@@ -17,16 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sa3_edge
-from sa3_edge.audio.encoding import AudioWriter, Tags
+from sa3_edge.audio.encoding import AudioWriter, Tags, Tempo
+from sa3_edge.audio.loudness import load_meter
 from sa3_edge.clips.files import ClipFiles, free_name, settle_files, sidecar_of
 from sa3_edge.clips.options import ClipOptions, FileOptions
 from sa3_edge.clips.record import Record, encode_record, make_record
 from sa3_edge.clips.report import json_text, report_of
-from sa3_edge.clips.request import build_request
+from sa3_edge.clips.request import build_piece
+from sa3_edge.compose.piece import Piece, stream_many
+from sa3_edge.compose.tempo import BEATS
 from sa3_edge.errors import RequestError
 from sa3_edge.files import whole_file
 from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress, Stream, settle_seeds
-from sa3_edge.generation.request import GenerationRequest
 
 MOST_CLIPS = 100_000  # of one request: their names are all looked at before the first is made
 _LONGEST_TITLE = 100
@@ -67,7 +69,7 @@ class Job:
     """A request with all settled that does not need the model; `files` are those of each seed."""
 
     options: ClipOptions
-    request: GenerationRequest
+    piece: Piece
     seeds: range
     files: tuple[ClipFiles, ...]
 
@@ -85,20 +87,28 @@ class Job:
         file is left half-written. `sink` takes the bytes of a job that was prepared with `elsewhere`; `hear` is given
         each piece of audio. Raises RequestError, EngineError, and Sa3Error if a file cannot be written.
         """
-        streams = pipeline.stream_many(replace(self.request, seed=self.seeds[0]), len(self.seeds), progress)
+        streams = stream_many(pipeline, self.piece, self.seeds, progress)
         for stream, files in zip(streams, self.files, strict=True):
             yield self._render(stream, pipeline, files, sink, hear)
+
+    def _tempo(self) -> Tempo | None:
+        """What DAWs read of tempo and bars."""
+        if self.options.bpm is None:
+            return None
+        bars = self.piece.bars
+        return Tempo(self.options.bpm, bars.count * bars.beats if bars else 0, bars.beats if bars else BEATS)
 
     def _render(
         self, stream: Stream, pipeline: Pipeline, files: ClipFiles, sink: Sink | None, hear: Hear | None
     ) -> Clip:
-        source_sha256 = self.request.edit.source.sha256 if self.request.edit is not None else None
+        edit = self.piece.request.edit
+        source_sha256 = edit.source.sha256 if edit is not None else None
         folder = files.audio.parent if files.audio is not None else None
         record = make_record(self.options, stream, pipeline, source_sha256, folder)
         notes = list(stream.notes)
         if record.synthetic:
             notes.append(f"{record.model_name} is untrained (random weights): what it makes is noise")
-        tags = _tags(record, files.tags)
+        tags = _tags(record, files.tags, self._tempo(), self.options.loop)
         if files.audio is None:
             clipped = _encode(stream, files, tags, sink or _Nowhere(), hear, patchable=False)
         else:
@@ -180,7 +190,12 @@ def prepare(options: ClipOptions, files: FileOptions | None = None, count: int =
         raise RequestError(f"count must be at most {MOST_CLIPS}, got {count}")
     settled = settle_files(files or FileOptions(), options, seeds, elsewhere=elsewhere)
     options = replace(options, seed=seeds[0])
-    return Job(options, build_request(options), seeds, settled)
+    piece = build_piece(options)
+    if options.loop and settled[0].latents is not None:
+        raise RequestError("`save_latents` and `loop` do not go together: a loop is made in several passes")
+    if piece.endings.normalize is not None:
+        load_meter()
+    return Job(options, piece, seeds, settled)
 
 
 def render(
@@ -201,14 +216,16 @@ def render(
     return clip
 
 
-def _tags(record: Record, which: str) -> Tags:
+def _tags(record: Record, which: str, tempo: Tempo | None, loop: bool) -> Tags:
+    """Tempo and loop points are no words about the clip: players need them, so all files have them."""
+    plain = Tags(tempo=tempo, loop=loop)
     software = f"sa3-edge {sa3_edge.__version__}"
     if which == "none":
-        return Tags()
+        return plain
     if which == "minimal":
-        return Tags(software=software, marked=True)
+        return replace(plain, software=software, marked=True)
     prompt = record.prompt
     title = prompt if len(prompt) <= _LONGEST_TITLE else f"{prompt[: _LONGEST_TITLE - 3]}..."
     if record.synthetic:
         title += " (random weights: noise)"
-    return Tags(title, software, encode_record(record), marked=True)
+    return replace(plain, title=title, software=software, comment=encode_record(record), marked=True)

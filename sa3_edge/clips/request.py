@@ -1,4 +1,4 @@
-"""From what people write to requests: times, regions, recordings, and options as JSON.
+"""From what people write to pieces: times, regions, recordings, and options as JSON.
 
 Messages name options in backquotes, with the value where that says more (`splice: false`): a program knows them by
 these names, and the command line writes its own.
@@ -13,12 +13,22 @@ from typing import Any, Literal, cast, get_type_hints
 import msgspec
 
 from sa3_edge.audio.recording import AudioSource
-from sa3_edge.clips.options import ClipOptions, options_of
+from sa3_edge.clips.options import ClipOptions, default_of, options_of
+from sa3_edge.compose.endings import Endings
+from sa3_edge.compose.piece import Piece
+from sa3_edge.compose.tempo import BEATS, Bars, check_tempo, with_tempo
 from sa3_edge.errors import RequestError
 from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
 
 _TIME = r"(?:\d+:)?\d+(?:\.\d*)?|\.\d+"  # seconds, or minutes:seconds
 _DEFAULT_NOISE_LEVEL = 0.7
+_MOST_BARS = 10_000
+# None of the one goes with any of the other.
+_APART = (
+    (("bars",), ("seconds", "extend", "prepend")),
+    (("loop",), ("inpaint", "extend", "prepend", "fade_in", "fade_out", "trim_silence")),
+)
+_NEED = {"bars": "bpm", "beats": "bars", "bpm_prompt": "bpm", "peak": "normalize"}
 
 
 def parse_time(text: str) -> float:
@@ -47,10 +57,26 @@ def parse_region(text: str) -> Region:
     return Region(start, end)
 
 
-def build_request(options: ClipOptions) -> GenerationRequest:
+def build_piece(options: ClipOptions) -> Piece:
     """Raises RequestError for options that do not go together, and for a recording that cannot be read."""
+    _check_together(options)
+    bars = None
+    if options.bars is not None and options.bpm is not None:
+        bars = Bars(options.bars, BEATS if options.beats is None else options.beats, options.bpm)
+    endings = Endings(
+        fade_in=options.fade_in or 0.0,
+        fade_out=options.fade_out or 0.0,
+        trim_silence=options.trim_silence,
+        normalize=options.normalize,
+        peak=options.peak,
+    )
+    return Piece(build_request(options), bars, options.loop, endings)
+
+
+def build_request(options: ClipOptions) -> GenerationRequest:
+    """A pass of the piece. Raises RequestError as `build_piece`, of what is in it."""
     return GenerationRequest(
-        prompt=options.prompt,
+        prompt=with_tempo(options.prompt, options.bpm) if options.bpm_prompt else options.prompt,
         seconds=options.seconds,
         seed=options.seed,
         steps=options.steps,
@@ -60,7 +86,29 @@ def build_request(options: ClipOptions) -> GenerationRequest:
         negative_prompt=options.negative_prompt,
         apg=options.apg,
         limiter=options.limiter,
+        min_compose=options.min_compose or 0.0,
     )
+
+
+def _check_together(options: ClipOptions) -> None:
+    """Raise RequestError for what says two lengths, or for what a loop has not."""
+    given = [name for name, each in options_of(ClipOptions).items() if getattr(options, name) != default_of(each)]
+    for names, others in _APART:
+        one, other = next(filter(given.__contains__, names), None), next(filter(given.__contains__, others), None)
+        if one is not None and other is not None:
+            raise RequestError(f"`{one}` and `{other}` do not go together")
+    for name, needed in _NEED.items():
+        if name in given and needed not in given:
+            said = f"`{name}: false`" if name == "bpm_prompt" else f"`{name}`"
+            raise RequestError(f"{said} needs `{needed}`")
+    if options.loop and options.bpm is not None and options.bars is None:
+        raise RequestError("a loop at a tempo is as long as its bars; say how many: `bars`")
+    for name in ("bars", "beats"):
+        count = getattr(options, name)
+        if count is not None and not 1 <= count <= _MOST_BARS:
+            raise RequestError(f"{name} must be from 1 to {_MOST_BARS}, got {count}")
+    if options.bpm is not None:
+        check_tempo(options.bpm)
 
 
 def _edit(options: ClipOptions) -> Variation | Inpainting | Continuation | None:

@@ -23,7 +23,8 @@ CROSSFADE_SECONDS = 0.03
 class Plan:
     """A request with everything settled that does not need computing.
 
-    source: the recording where it lies in the clip, (channels, allocated samples), if there is one
+    source: the recording where it lies in the clip, (channels, allocated samples), if there is one; shorter where
+        nothing of it is kept beyond
     regions: samples to make anew, None if nothing of the recording is to be kept as it is
     splice: whether the recording is put back outside the regions
     """
@@ -47,7 +48,7 @@ def plan_request(request: GenerationRequest, headroom: float, manifest: Manifest
         match request.edit:
             case None:
                 seconds = DEFAULT_SECONDS if request.seconds is None else request.seconds
-                return Plan(seconds, plan_lengths(seconds, headroom, manifest))
+                return Plan(seconds, plan_lengths(seconds, headroom, manifest, request.min_compose))
             case Variation():
                 return _plan_variation(request, request.edit, headroom, manifest, notes)
             case Inpainting():
@@ -66,7 +67,7 @@ def _plan_variation(
     audio = manifest.audio
     length = edit.source.samples_at(audio.sample_rate)
     seconds = _source_seconds(edit, manifest) if request.seconds is None else request.seconds
-    lengths = plan_lengths(seconds, headroom, manifest)
+    lengths = plan_lengths(seconds, headroom, manifest, request.min_compose)
     if lengths.samples != length:
         action = "the rest is silence" if lengths.samples > length else "what comes later is not used"
         notes.append(f"{edit.source.name} is {length / audio.sample_rate:.2f} s, the clip {seconds:g} s; {action}")
@@ -80,7 +81,7 @@ def _plan_inpainting(
     audio = manifest.audio
     length = edit.source.samples_at(audio.sample_rate)
     seconds = _source_seconds(edit, manifest) if request.seconds is None else request.seconds
-    lengths = plan_lengths(seconds, headroom, manifest)
+    lengths = plan_lengths(seconds, headroom, manifest, request.min_compose)
     if lengths.samples > length:
         raise RequestError(
             f"{edit.source.name} ends after {length / audio.sample_rate:.2f} s, before the clip's {seconds:g} s; "
@@ -107,11 +108,16 @@ def _plan_continuation(
     _check_room(edit, length, before + after, manifest)
     total = before + length + after
     seconds = seconds_of(total, audio.sample_rate)
-    lengths = plan_lengths(seconds, headroom, manifest)
+    lengths = plan_lengths(seconds, headroom, manifest, request.min_compose)
     allocated = lengths.allocated * audio.samples_per_frame
     recording = edit.source.load(length, audio.sample_rate, audio.channels, notes)
     source = np.zeros((audio.channels, allocated), np.float32)
     source[:, before : before + length] = recording
+    if not edit.splice:
+        # Silence that is only masked need not be encoded, beyond what the last frame's latents feel of it.
+        heard = -(-(before + length) // audio.samples_per_frame) + manifest.tiles.encoder.overlap
+        heard += -heard % manifest.tiles.encoder.multiple
+        source = source[:, : heard * audio.samples_per_frame].copy()
     regions = tuple(span for span in ((0, before), (before + length, total)) if span[0] < span[1])
     return Plan(seconds, lengths, source, regions, edit.splice)
 

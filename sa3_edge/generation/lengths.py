@@ -18,12 +18,12 @@ class Lengths:
     allocated: int
 
 
-def plan_lengths(seconds: float, headroom: float, manifest: Manifest) -> Lengths:
+def plan_lengths(seconds: float, headroom: float, manifest: Manifest, min_compose: float = 0.0) -> Lengths:
     """Lengths for a clip of `seconds` with `headroom` seconds after it, as the reference counts them.
 
     The model composes an ending into the headroom, which is cut off. Noise is drawn for an even number of frames;
-    those past the valid ones would be masked, so they are never computed. Raises RequestError for lengths that the
-    model cannot make.
+    those past the valid ones would be masked, so they are never computed. `min_compose`: seconds that there are at
+    least, headroom included. Raises RequestError for lengths that the model cannot make.
     """
     if not math.isfinite(seconds) or seconds < SHORTEST_SECONDS:
         raise RequestError(f"seconds must be a number from {SHORTEST_SECONDS} on, got {seconds}")
@@ -43,5 +43,9 @@ def plan_lengths(seconds: float, headroom: float, manifest: Manifest) -> Lengths
     valid = math.ceil(samples / frame) + int(headroom * rate / frame)
     allocated = math.ceil(int((seconds + headroom) * rate) / frame)
     allocated += allocated % 2
+    if not math.isfinite(min_compose) or min_compose < 0:
+        raise RequestError(f"min_compose must be 0 or more seconds, got {min_compose}")
+    least = math.ceil(int(min(min_compose, manifest.max_seconds) * rate) / frame)
+    valid, allocated = max(valid, least), max(allocated, least + least % 2)
     # Near a whole frame the two roundings can differ; a frame without noise is none.
     return Lengths(samples, min(valid, allocated, longest), min(allocated, longest))

@@ -1,5 +1,6 @@
 """Text and recordings to audio: the graphs of a bundle, run in order, with the sampler between them."""
 
+import copy
 import os
 import secrets
 import time
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,11 @@ from sa3_edge.errors import RequestError
 from sa3_edge.generation.editing import Plan, keep_mask, plan_request, splice, without_source
 from sa3_edge.generation.guidance import check_guidance, guided
 from sa3_edge.generation.noise import SEEDS
-from sa3_edge.generation.request import GenerationRequest, Variation
+from sa3_edge.generation.request import Blend, GenerationRequest, Variation
 from sa3_edge.generation.sampling import LatentNoise, Latents, Velocity, euler, ping_pong, schedule
 from sa3_edge.generation.tiling import decode_tiles, encode_tiles
 from sa3_edge.generation.tokenizer import Tokenizer
-from sa3_edge.manifest import GraphName
+from sa3_edge.manifest import Audio, GraphName
 from sa3_edge.models.catalog import resolve_model
 
 Array = NDArray[np.float32]
@@ -80,10 +81,11 @@ class Stream:
 
     def __init__(
         self,
-        pieces: Iterator[Array],
+        decode: Callable[[int], Iterator[Array]],
         latents: Latents,
-        plan: Plan,
         *,
+        seconds: float,
+        samples: int,
         sample_rate: int,
         channels: int,
         seed: int,
@@ -95,16 +97,21 @@ class Stream:
         start: float,
         free: Callable[[], None],
     ):
-        self.latents, self.seconds, self.samples = latents, plan.seconds, plan.lengths.samples
+        """`decode(first)`: the clip's pieces from latent frame `first` on."""
+        self.latents, self.seconds, self.samples = latents, seconds, samples
         self.sample_rate, self.channels, self.seed = sample_rate, channels, seed
         self.steps, self.headroom, self.guidance = steps, headroom, guidance
         self.timings, self.notes = timings, notes
-        self._pieces, self._start, self._free = pieces, start, free
+        self._decode, self._start, self._free = decode, start, free
         self._ended: Callable[[], None] = lambda: None
 
     def __iter__(self) -> Iterator[Array]:
+        return self.pieces()
+
+    def pieces(self, first: int = 0) -> Iterator[Array]:
+        """From latent frame `first` on, a multiple of the decoder's window; 0 is what iterating gives."""
         try:
-            for piece in self._pieces:
+            for piece in self._decode(first):
                 self.timings.setdefault("first_piece", time.perf_counter() - self._start)
                 yield piece
             self.timings["total"] = time.perf_counter() - self._start
@@ -113,6 +120,15 @@ class Stream:
             raise
         finally:
             self._ended()
+
+    def replaced(self, pieces: Iterator[Array], samples: int, **others: Any) -> "Stream":
+        """The same clip with other sound, `samples` long; `others`: more names that are other."""
+        other = copy.copy(self)
+        other._decode = lambda first: pieces
+        other.samples = samples
+        for name, value in others.items():
+            setattr(other, name, value)
+        return other
 
     def whole(self) -> Generation:
         """All pieces joined."""
@@ -136,13 +152,21 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class _Prompt:
+    """A prompt as the denoiser takes it. share: (1, 1, T) or (1, 1, 1), how much of each frame is its."""
+
+    conditioning: Conditioning
+    unconditional: Conditioning | None
+    share: Array
+
+
+@dataclass(frozen=True)
 class _Prepared:
     """What all seeds of a request share."""
 
     plan: Plan
     timesteps: NDArray[np.float32]
-    conditioning: Conditioning
-    unconditional: Conditioning | None
+    prompts: tuple["_Prompt", ...]
     init: Latents | None
     headroom: float
     guidance: float
@@ -252,9 +276,10 @@ class Pipeline:
                     if seed == seeds[-1]:
                         self.graphs.done_with("denoiser")
                 yield Stream(
-                    self._decode(latents, prepared.plan, request.limiter, timings, progress),
+                    partial(self._decode, latents, prepared.plan, request.limiter, timings, progress),
                     latents,
-                    prepared.plan,
+                    seconds=prepared.plan.seconds,
+                    samples=prepared.plan.lengths.samples,
                     sample_rate=audio.sample_rate,
                     channels=audio.channels,
                     seed=seed,
@@ -282,28 +307,36 @@ class Pipeline:
         check_guidance(guidance, request.apg, request.negative_prompt)
         plan = plan_request(request, headroom, manifest, notes)
 
-        text = self._encode_text(request.prompt, notes, progress)
+        if request.piece_seconds is not None and not request.piece_seconds > 0:
+            raise RequestError(f"piece_seconds must be more than 0, got {request.piece_seconds}")
+
+        shares = _shares(request.blend, request.prompt, plan.lengths.valid, manifest.audio)
+        texts = [self._encode_text(prompt, notes, progress) for prompt in shares]
         negative = self._encode_text(request.negative_prompt, notes, progress) if request.negative_prompt else None
         self.graphs.done_with("text_encoder")
         source = self._encode_source(plan, progress)
         init = source if plan.regions is None else None
         keep = keep_mask(plan, manifest.audio.samples_per_frame) if plan.regions is not None else None
         progress("condition", 0, 1)
-        conditioning = self._condition(text, plan.seconds, keep, source)
-        unconditional = None
+        told = plan.seconds if request.piece_seconds is None else request.piece_seconds
+        against = None
         if negative is not None:
-            unconditional = self._condition(negative, plan.seconds, keep, source, padding_scale=0.0)
-        elif guidance != 1:
-            # The reference's unconditional context is all zeros: attending to it gives zero.
-            zeros = {name: np.zeros_like(conditioning[name]) for name in ("cross_k", "cross_v")}
-            unconditional = {**conditioning, **zeros}
+            against = self._condition(negative, told, keep, source, padding_scale=0.0)
+        prompts = []
+        for text, share in zip(texts, shares.values(), strict=True):
+            conditioning = self._condition(text, told, keep, source)
+            unconditional = against
+            if unconditional is None and guidance != 1:
+                # The reference's unconditional context is all zeros: attending to it gives zero.
+                zeros = {name: np.zeros_like(conditioning[name]) for name in ("cross_k", "cross_v")}
+                unconditional = {**conditioning, **zeros}
+            prompts.append(_Prompt(conditioning, unconditional, share))
         self.graphs.done_with("conditioner")
         progress("condition", 1, 1)
         return _Prepared(
             without_source(plan),
             _timesteps(request, steps, sampler.logsnr_start, sampler.logsnr_end),
-            conditioning,
-            unconditional,
+            tuple(prompts),
             init,
             headroom,
             guidance,
@@ -333,13 +366,15 @@ class Pipeline:
             return None
         manifest = self.bundle.manifest
         progress("encode", 0, 1)
+        frame = manifest.audio.samples_per_frame
         latents = encode_tiles(
             lambda audio: self.graphs.run("encoder", {"audio": audio})["latents"],
             plan.source[None],
-            plan.lengths.valid,
+            min(plan.lengths.valid, plan.source.shape[-1] // frame),
             manifest.tiles.encoder,
-            manifest.audio.samples_per_frame,
+            frame,
         )
+        latents = np.pad(latents, ((0, 0), (0, 0), (0, plan.lengths.valid - latents.shape[-1])))
         self.graphs.done_with("encoder")
         progress("encode", 1, 1)
         return latents
@@ -376,12 +411,29 @@ class Pipeline:
 
         return velocity
 
+    def _blended(self, prepared: _Prepared) -> Velocity:
+        """Guided, each prompt's by itself; of several the mean, frame by frame by their shares."""
+        velocities: list[tuple[Velocity, Array]] = []
+        for prompt in prepared.prompts:
+            velocity = self._velocity(prompt.conditioning)
+            if prompt.unconditional is not None:
+                velocity = guided(velocity, self._velocity(prompt.unconditional), prepared.guidance, prepared.apg)
+            velocities.append((velocity, prompt.share))
+        if len(velocities) == 1:
+            return velocities[0][0]
+
+        def blended(x: Latents, t: float) -> Latents:
+            mean = np.zeros_like(x)
+            for velocity, share in velocities:
+                mean += velocity(x, t) * share
+            return mean
+
+        return blended
+
     def _sample(self, prepared: _Prepared, seed: int, progress: Progress) -> Latents:
         channels, lengths = self.bundle.manifest.audio.latent_channels, prepared.plan.lengths
         noise = LatentNoise(seed, channels, lengths.allocated, lengths.valid)
-        velocity = self._velocity(prepared.conditioning)
-        if prepared.unconditional is not None:
-            velocity = guided(velocity, self._velocity(prepared.unconditional), prepared.guidance, prepared.apg)
+        velocity = self._blended(prepared)
 
         on_step = partial(progress, "denoise")
         timesteps = prepared.timesteps
@@ -394,21 +446,21 @@ class Pipeline:
         return euler(velocity, x, timesteps, on_step)
 
     def _decode(
-        self, latents: Latents, plan: Plan, limiter: bool, timings: dict[str, float], progress: Progress
+        self, latents: Latents, plan: Plan, limiter: bool, timings: dict[str, float], progress: Progress, frame: int
     ) -> Iterator[Array]:
-        """Latents (1, C, T) -> audio in pieces (channels, n); only the frames that are heard are decoded."""
+        """Latents (1, C, T) -> audio in pieces (channels, n), from a frame on; only what is heard is decoded."""
         rate = self.bundle.manifest.audio.sample_rate
-        pieces = self._decode_tiles(latents, plan.lengths.samples, timings, progress)
+        pieces = self._decode_tiles(latents, plan.lengths.samples, timings, progress, frame)
         if limiter:
             pieces = limit_blocks(pieces, rate)
-        first = 0
+        first = frame * self.bundle.manifest.audio.samples_per_frame
         for piece in pieces:
             # After the limiter: the recording's own samples are not to be touched.
             yield splice(piece, plan, rate, first) if plan.splice else piece
             first += piece.shape[-1]
 
     def _decode_tiles(
-        self, latents: Latents, samples: int, timings: dict[str, float], progress: Progress
+        self, latents: Latents, samples: int, timings: dict[str, float], progress: Progress, first: int
     ) -> Iterator[Array]:
         def decode(tile: Latents) -> Array:
             with self.graphs.timing(timings):
@@ -424,13 +476,26 @@ class Pipeline:
             manifest.tiles.decoder,
             frame,
             full=self.graphs.engine.wants_full_tiles(self.bundle, "decoder"),
+            first=first,
         )
-        decoded = 0
-        progress("decode", 0, wanted)
+        decoded = first * frame
+        progress("decode", first, wanted)
         for piece in pieces:
             decoded += piece.shape[-1]
             progress("decode", decoded // frame, wanted)
             yield piece[0, :, : samples - decoded + piece.shape[-1]]
+
+
+def _shares(blend: Blend | None, prompt: str, frames: int, audio: Audio) -> dict[str, Array]:
+    """How much of each frame is which prompt's, (1, 1, T); a frame goes by its first sample."""
+    if blend is None or blend.prompt == prompt:
+        return {prompt: np.ones((1, 1, 1), np.float32)}
+    if not 0 <= blend.start <= blend.end:
+        raise RequestError(f"a blend must go from a time to a later one, got {blend.start} to {blend.end}")
+    seconds = np.arange(frames) * (audio.samples_per_frame / audio.sample_rate)
+    own = np.interp(seconds, [blend.start, max(blend.end, blend.start + 1e-6)], [0.0, 1.0])
+    own = own.astype(np.float32)[None, None]
+    return {blend.prompt: 1 - own, prompt: own}
 
 
 def _timesteps(request: GenerationRequest, steps: int, logsnr_start: float, logsnr_end: float) -> NDArray[np.float32]:

@@ -53,6 +53,18 @@ class Continuation:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """Come from another prompt: that one to `start` seconds of the clip, the request's own from `end` on.
+
+    Between them each step takes both predictions, frame by frame in a share that moves from one to the other.
+    """
+
+    prompt: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
 class GenerationRequest:
     """What to make.
 
@@ -66,6 +78,10 @@ class GenerationRequest:
     negative_prompt: what guidance leads away from
     apg: 1 guides only orthogonally to the prediction (adaptive projected guidance), 0 plainly, between is a blend
     limiter: keep the peaks of what is made below full scale (see limiter.py)
+    piece_seconds: length of the piece that the clip is a slice of, which is what the model is told; None is the clip's.
+        Of a longer piece than the clip the model writes no ending
+    min_compose: seconds that are composed at the least; what is beyond the clip is cut off
+    blend: the prompt that the clip comes from, if it is not one prompt's all through
     """
 
     prompt: str
@@ -78,3 +94,6 @@ class GenerationRequest:
     negative_prompt: str = ""
     apg: float = 1.0
     limiter: bool = True
+    piece_seconds: float | None = None
+    min_compose: float = 0.0
+    blend: Blend | None = None

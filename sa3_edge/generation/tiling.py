@@ -25,15 +25,15 @@ class Tile:
     keep_stop: int
 
 
-def plan_tiles(wanted: int, available: int, tiles: Tiles, *, full: bool = False) -> list[Tile]:
-    """Tiles whose kept parts are the frames 0..wanted-1 of a sequence of `available` frames, a multiple.
+def plan_tiles(wanted: int, available: int, tiles: Tiles, *, full: bool = False, first: int = 0) -> list[Tile]:
+    """Tiles whose kept parts are the frames first..wanted-1 of a sequence of `available` frames; both multiples.
 
     With `full` the first and the last tile reach further, so that all have the length of those between them, as far as
     there are that many frames: for an engine that runs one length best.
     """
     longest = tiles.frames + 2 * tiles.overlap if full else 0
     planned = []
-    for keep_start in range(0, wanted, tiles.frames):
+    for keep_start in range(first, wanted, tiles.frames):
         keep_stop = min(keep_start + tiles.frames, wanted)
         start, stop = max(0, keep_start - tiles.overlap), keep_stop + tiles.overlap
         stop = min(max(stop + -stop % tiles.multiple, start + longest), available)
@@ -56,16 +56,17 @@ def decode_tiles(
     samples_per_frame: int,
     *,
     full: bool = False,
+    first: int = 0,
 ) -> Iterator[Array]:
     """Decode latents (1, C, T) tile by tile; yields (1, channels, samples) pieces of the first `wanted` frames.
 
-    `full` as in `plan_tiles`.
+    `full` and `first` as in `plan_tiles`.
     """
     latents = pad_to_multiple(latents, tiles.multiple)
-    for tile in plan_tiles(wanted, latents.shape[-1], tiles, full=full):
+    for tile in plan_tiles(wanted, latents.shape[-1], tiles, full=full, first=first):
         audio = decode(np.ascontiguousarray(latents[:, :, tile.start : tile.stop]))
-        first, last = tile.keep_start - tile.start, tile.keep_stop - tile.start
-        yield audio[:, :, first * samples_per_frame : last * samples_per_frame]
+        start, stop = tile.keep_start - tile.start, tile.keep_stop - tile.start
+        yield audio[:, :, start * samples_per_frame : stop * samples_per_frame]
 
 
 def encode_tiles(

@@ -4,7 +4,6 @@ Both answer when the clip is done, so a client that goes away has no use for it 
 """
 
 import base64
-import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -126,7 +125,8 @@ class Contracts:
         body = await read_json(request, MusicBody)
         seconds = DEFAULT_SECONDS if body.duration_seconds is None else body.duration_seconds
         order = {
-            "prompt": with_tempo(body.prompt, body.bpm),
+            "prompt": body.prompt,
+            "bpm": body.bpm,
             "seconds": seconds,
             "seed": None if body.seed == -1 else body.seed,
             "steps": body.steps,
@@ -199,10 +199,3 @@ class Contracts:
 def why_not(status: Status[Clip]) -> str:
     """Why there is no clip."""
     return status.error or f"the generation is {status.state}"
-
-
-def with_tempo(prompt: str, bpm: float | None) -> str:
-    """The prompt with a tempo in words, unless it names one."""
-    if bpm is None or re.search(r"\d\s*bpm\b", prompt, re.IGNORECASE):
-        return prompt
-    return f"{prompt.rstrip(' ,.')}, {bpm:g} BPM"

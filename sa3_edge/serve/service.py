@@ -13,7 +13,6 @@ from sa3_edge.clips.render import Job as Rendering
 from sa3_edge.clips.render import prepare
 from sa3_edge.clips.request import typed_options
 from sa3_edge.errors import RequestError
-from sa3_edge.generation.editing import plan_request
 from sa3_edge.generation.guidance import check_guidance
 from sa3_edge.generation.pipeline import MOST_STEPS, settle_seeds
 from sa3_edge.manifest import Manifest
@@ -173,15 +172,13 @@ class Service:
 
 def shape_for(rendering: Rendering, manifest: Manifest) -> Shape:
     """What the clip will be like. Raises RequestError for what this model cannot make."""
-    request, sampler, audio = rendering.request, manifest.sampler, manifest.audio
+    request, sampler, audio = rendering.piece.request, manifest.sampler, manifest.audio
     steps = sampler.steps if request.steps is None else request.steps
     if not 1 <= steps <= MOST_STEPS:
         raise RequestError(f"steps must be from 1 to {MOST_STEPS}, got {steps}")
     guidance = sampler.guidance if request.guidance is None else request.guidance
     check_guidance(guidance, request.apg, request.negative_prompt)
-    headroom = sampler.headroom_seconds if request.headroom is None else request.headroom
-    lengths = plan_request(request, headroom, manifest, []).lengths
-    return Shape(lengths.samples, audio.channels, audio.sample_rate)
+    return Shape(rendering.piece.samples(manifest), audio.channels, audio.sample_rate)
 
 
 def _text(asked: Mapping[str, Any], key: str) -> str | None:

@@ -561,5 +561,5 @@ def test_a_base_model_samples_by_euler_with_its_own_defaults(
     x = LatentNoise(1, 16, lengths.allocated, lengths.valid)()
     timesteps = schedule(3, -6.2, 2.0)
     for t, t_next in itertools.pairwise(timesteps):
-        x = x + (t_next - t) * base._velocity(prepared.conditioning)(x, float(t))
+        x = x + (t_next - t) * base._velocity(prepared.prompts[0].conditioning)(x, float(t))
     assert np.allclose(made.latents, x, atol=1e-6)

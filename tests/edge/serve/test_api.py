@@ -46,7 +46,7 @@ def test_a_clip_is_what_the_pipeline_makes_with_the_record_that_the_command_writ
     made = served.made(prompt="techno drums", seconds=1.5, seed=7, format="wav", bits="float", limiter=False)
     clip = made["clip"]
     audio, rate = _sound(served.client.get(f"/v1/generations/{made['id']}/audio").content)
-    request = served.service.queue.get(made["id"]).request.rendering.request  # type: ignore[union-attr]
+    request = served.service.queue.get(made["id"]).request.rendering.piece.request  # type: ignore[union-attr]
     expected = Pipeline.load("demo").generate(request)
     np.testing.assert_array_equal(audio.T, expected.audio)
     assert (clip["seconds"], clip["samples"], rate) == (1.5, expected.audio.shape[1], expected.sample_rate)

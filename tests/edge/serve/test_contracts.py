@@ -11,7 +11,7 @@ import soundfile
 from elevenlabs.client import ElevenLabs
 from elevenlabs.core.api_error import ApiError
 
-from sa3_edge.serve.contracts import with_tempo
+from sa3_edge.compose.tempo import with_tempo
 from tests.edge.serve.conftest import Running, until
 
 
@@ -32,6 +32,14 @@ def test_the_elevenlabs_client_gets_sound_of_the_asked_length(
     info = soundfile.info(io.BytesIO(b"".join(sound)))
     assert info.samplerate == rate
     assert info.duration == pytest.approx(2.0, abs=tolerance)
+
+
+def test_the_elevenlabs_client_gets_a_loop(served: Running) -> None:
+    arguments: dict[str, Any] = {"duration_seconds": 1.0, "loop": True, "output_format": "wav_44100"}
+    sound = b"".join(_client(served).text_to_sound_effects.convert(text="a creek", **arguments))
+    assert soundfile.info(io.BytesIO(sound)).frames == 44_100
+    newest = served.client.get("/v1/generations?limit=1").json()["generations"][0]
+    assert newest["clip"]["options"]["loop"] is True
 
 
 def test_bare_samples_are_of_the_asked_rate(served: Running) -> None:
@@ -67,7 +75,8 @@ def test_music_is_a_wav_of_the_asked_length_with_its_tempo_in_words(served: Runn
     info = soundfile.info(io.BytesIO(answer.content))
     assert (info.format, info.subtype, info.duration) == ("WAV", "PCM_16", 1.5)
     generation = served.client.get(f"/v1/generations/{answer.headers['x-generation-id']}").json()
-    assert (generation["prompt"], generation["seed"]) == ("house, 122 BPM", 4)
+    assert (generation["prompt"], generation["seed"]) == ("house", 4)
+    assert generation["clip"]["options"]["bpm"] == 122  # said to the model in words, see compose/test_loop.py
 
 
 def test_streamed_music_tells_its_progress_and_ends_with_the_same_bytes(served: Running) -> None:

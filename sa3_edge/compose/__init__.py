@@ -1,0 +1,1 @@
+"""Many passes, one piece: loops whose ends meet, pieces longer than a pass, a beginning and an end."""
