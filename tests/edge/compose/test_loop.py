@@ -12,7 +12,8 @@ import soundfile
 
 import sa3_edge
 from sa3_edge import ClipOptions, FileOptions, Pipeline, RequestError
-from sa3_edge.audio.encoding import Tags, Tempo, encode_audio, encoding_for
+from sa3_edge.audio.encoding import Tags, Tempo, encode_audio
+from sa3_edge.audio.formats import encoding_for
 from sa3_edge.audio.measure import seam
 from sa3_edge.clips.request import build_piece
 from sa3_edge.compose.piece import stream_many
