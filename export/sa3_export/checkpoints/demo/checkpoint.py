@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -52,6 +52,24 @@ def write_checkpoint(folder: Path, networks: DemoNetworks, tokenizer: Tokenizer)
     text_weights["embed_tokens.weight"] = text_weights["embed_tokens.weight"][source]
     text = {f"model.encoder.{name}": value.bfloat16() for name, value in text_weights.items()}
     save_file({name: value.contiguous() for name, value in text.items()}, text_folder / "model.safetensors")
+
+
+def read_checkpoint(folder: Path, networks: DemoNetworks, tokenizer: Tokenizer) -> None:
+    """Put the weights of a checkpoint into `networks`; words that its tokenizer lacks keep what they have."""
+    weights = load_file(folder / "model.safetensors")
+    for prefix, module in (("model.model.", networks.dit), ("conditioner.", networks.conditioners)):
+        module.load_state_dict({name: weights[prefix + name] for name in module.state_dict()})
+    text_folder = folder / TEXT_FOLDER
+    text = {
+        name.removeprefix("model.encoder."): value.float()
+        for name, value in load_file(text_folder / "model.safetensors").items()
+    }
+    known = Tokenizer.from_file(str(text_folder / "tokenizer.json")).get_vocab()
+    embeddings = networks.text.state_dict()["embed_tokens.weight"].clone()
+    for token, row in tokenizer.get_vocab().items():
+        if token in known:
+            embeddings[row] = text["embed_tokens.weight"][known[token]]
+    networks.text.load_state_dict(text | {"embed_tokens.weight": embeddings})
 
 
 def load_networks(state: Path, networks: DemoNetworks) -> int:

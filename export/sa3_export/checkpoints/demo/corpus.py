@@ -1,23 +1,31 @@
 """Procedural songs: a style, a key and layers to the activations of the atoms, frame by frame.
 
-Few choices make a song (progression, patterns, motif), and what a caption says decides most of them: this is what lets
-a small transformer learn it in an hour. Tempo is exact on the frame grid: a beat is 4, 5 or 8 frames.
+What a caption does not say is chosen by the seed: layers of a style that is asked for alone, patterns (`patterns.py`),
+progression, voicing, motifs, levels. Tempo is exact on the frame grid: a beat is 4, 5 or 8 frames.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sa3_export.checkpoints.demo.atoms import FRAME, SAMPLE_RATE, bank
+from sa3_export.checkpoints.demo.patterns import ARPEGGIOS, FILLS, MOTIFS, NOTES, STROKES, Notes
 
+_T = TypeVar("_T")
 FRAMES_A_SECOND = SAMPLE_RATE / FRAME
 PITCHES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 KEYS = ((0, "major"), (7, "major"), (5, "major"), (9, "minor"), (4, "minor"), (0, "minor"), (2, "minor"), (7, "minor"))
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _PENTATONIC = {"major": (0, 2, 4, 7, 9), "minor": (0, 3, 5, 7, 10)}
-# Degrees of the scale a chord each, four chords a phrase: of phrases of 128 frames, and of 80.
-_PROGRESSIONS = {"major": ((0, 4, 5, 3), (0, 5, 3, 4)), "minor": ((0, 5, 2, 6), (0, 3, 5, 6))}
+# Degrees of the scale a chord each, four chords a phrase. Their roots are those that have a bass.
+_PROGRESSIONS = {
+    "major": ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 4, 3), (0, 5, 1, 4), (0, 3, 0, 4)),
+    "minor": ((0, 5, 2, 6), (0, 3, 5, 6), (0, 6, 5, 6), (0, 3, 0, 6), (0, 5, 3, 6)),
+}
+_TRIAD, _SEVENTH = (0, 2, 4), (0, 2, 4, 6)
 
 
 @dataclass(frozen=True)
@@ -45,14 +53,6 @@ STYLES = {
 
 # Per layer: activation falls by exp(-seconds / this).
 _DECAY = {"piano": 0.7, "bells": 0.8, "synth": 0.13, "bass": 0.5}
-# Motifs of two bars: (eighth of 16, step of the pentatonic scale).
-_MOTIFS = (
-    ((0, 0), (3, 2), (6, 3), (10, 2), (12, 1)),
-    ((0, 4), (2, 3), (4, 2), (8, 3), (11, 0)),
-    ((2, 1), (4, 2), (6, 4), (8, 3), (14, 0)),
-    ((0, 2), (6, 1), (8, 0), (12, 3), (14, 4)),
-)
-_ARPEGGIOS = ((0, 1, 2, 1), (2, 1, 0, 1), (0, 2, 1, 2))
 
 
 @dataclass(frozen=True)
@@ -130,23 +130,42 @@ class _Score:
                 self.add(frame + age, value * level, "pad", pitch)
 
 
-def _triad(tonic: int, mode: str, degree: int) -> tuple[int, ...]:
-    """Root, third and fifth as pitch classes."""
-    return tuple((tonic + SCALES[mode][(degree + step) % 7]) % 12 for step in (0, 2, 4))
+def _chord(tonic: int, mode: str, degree: int, steps: tuple[int, ...] = _TRIAD) -> tuple[int, ...]:
+    """Root, third, fifth (and seventh) as pitch classes."""
+    return tuple((tonic + SCALES[mode][(degree + step) % 7]) % 12 for step in steps)
+
+
+def arranged(style: str, layers: tuple[str, ...]) -> bool:
+    """Whether the style alone is enough to ask for these layers: two or more of the quiet ones, a beat and two others
+    of those for dancing."""
+    if style in {"lofi", "ambient"}:
+        return len(layers) >= 2
+    return len(layers) >= 3 and "drums" in layers
 
 
 def choose_layers(rng: np.random.Generator, style: str) -> tuple[str, ...]:
-    """All, all but one, one, or any."""
+    """All, all but one, one, or any: an arrangement about as often as a part."""
     available = STYLES[style].layers
     chance = rng.random()
-    if style == "effects" or 0.55 < chance < 0.82:
+    if style == "effects" or 0.7 < chance:
         return (available[rng.integers(len(available))],)
     chosen = set(available)
-    if 0.4 < chance <= 0.55:
+    if 0.2 < chance <= 0.35:
         chosen.discard(available[rng.integers(len(available))])
-    elif chance >= 0.82:
+    elif chance > 0.35:
         chosen = {layer for layer in available if rng.random() < 0.5} or chosen
+        if style not in {"lofi", "ambient"} and rng.random() < 0.5:
+            chosen.add("drums")
     return tuple(layer for layer in available if layer in chosen)
+
+
+def choose_style(rng: np.random.Generator) -> str:
+    return list(STYLES)[rng.choice(len(STYLES), p=(0.24, 0.18, 0.18, 0.12, 0.2, 0.08))]
+
+
+def phrase(style: str) -> int:
+    """Frames after which a song of the style is at the beginning of its progression again."""
+    return 4 * STYLES[style].frames * STYLES[style].chord
 
 
 def compose(
@@ -156,23 +175,26 @@ def compose(
     style: str | None = None,
     key: tuple[int, str] | None = None,
     layers: tuple[str, ...] | None = None,
+    start: int = 0,
     end: int | None = None,
 ) -> Song:
-    """A song of `frames` frames; with `end` it comes to an end there and is silent after it."""
-    if style is None:
-        style = list(STYLES)[rng.choice(len(STYLES), p=(0.2, 0.18, 0.18, 0.14, 0.2, 0.1))]
+    """Frames `start` to `start + frames` of a song; with `end` it comes to an end there and is silent after it."""
+    style = choose_style(rng) if style is None else style
     layers = choose_layers(rng, style) if layers is None else layers
     if key is None:
-        key = KEYS[rng.integers(len(KEYS))] if rng.random() < 0.65 else STYLES[style].home
+        key = KEYS[rng.integers(len(KEYS))] if rng.random() < 0.7 else STYLES[style].home
     tonic, mode = key
-    score = _Score(frames)
+    skipped = start // phrase(style) * phrase(style)  # a song repeats: what is before this phrase need not be written
+    score = _Score(start - skipped + frames)
+    last = None if end is None else end - skipped
     if style == "effects":
         _effects(score, rng, layers[0])
     else:
-        _music(score, rng, style, tonic, mode, layers, end)
-    if end is not None:
-        _close(score.values, end)
-    return Song(score.values, style, tonic, mode, layers, frames if end is None else end)
+        _music(score, rng, style, tonic, mode, layers, last)
+    if last is not None:
+        _close(score.values, last)
+    heard = score.values[start - skipped :]
+    return Song(heard, style, tonic, mode, layers, start + frames if end is None else end)
 
 
 def _close(values: NDArray[np.float32], end: int) -> None:
@@ -200,6 +222,10 @@ def _effects(score: _Score, rng: np.random.Generator, layer: str) -> None:
                 score.add(frame, level, f"riser {index}")
 
 
+def _pick(rng: np.random.Generator, options: Sequence[_T]) -> _T:
+    return options[rng.integers(len(options))]
+
+
 def _music(
     score: _Score,
     rng: np.random.Generator,
@@ -211,25 +237,60 @@ def _music(
 ) -> None:
     beat, chord_beats = STYLES[style].frames, STYLES[style].chord
     span = beat * chord_beats
-    progression = _PROGRESSIONS[mode][span * 4 == 80]
-    variant, groove = int(rng.integers(2)), int(rng.integers(2))
-    motif, arpeggio = _MOTIFS[rng.integers(len(_MOTIFS))], _ARPEGGIOS[rng.integers(len(_ARPEGGIOS))]
+
+    progression, steps = _pick(rng, _PROGRESSIONS[mode]), _pick(rng, (_TRIAD, _TRIAD, _SEVENTH))
+    level = {layer: float(rng.uniform(0.7, 1.0)) for layer in STYLES[style].layers}
+    strokes = [_pick(rng, options) for options in STROKES.get(style, ())]
+    fill = _pick(rng, FILLS[style]) if style in FILLS else ()
+    notes = {layer: _pick(rng, options) for layer, options in NOTES[style].items()}
+    arpeggio, motifs = _pick(rng, ARPEGGIOS), (_pick(rng, MOTIFS), _pick(rng, MOTIFS))
     # The last stroke, and silence for what would begin after it.
     last = len(score.values) if end is None else max(0, (end - beat) // beat * beat)
     for index in range(-(-len(score.values) // span)):
         start = index * span
         if start >= last:
             break
-        pitches = _triad(tonic, mode, progression[index % 4])
-        _chord_span(score, style, layers, start, pitches, (variant, groove, index % 4 == 3), arpeggio)
+        if "drums" in layers:
+            for stroke in (*(each for part in strokes for each in part), *(fill if index % 4 == 3 else ())):
+                score.strike(start + stroke.frame, stroke.drum, stroke.value * level["drums"])
+        pitches = _chord(tonic, mode, progression[index % 4], steps)
+        for layer in layers:
+            if layer in notes:
+                _play(score, layer, notes[layer], start, pitches, arpeggio, level[layer])
         if "bells" in layers and index % 2 == 0:
-            for eighth, step in motif:
+            for eighth, step in motifs[index // 2 % 2]:
                 pitch = (tonic + _PENTATONIC[mode][step]) % 12
-                score.note(start + eighth * beat // 2, "bells", pitch, 24, 0.9)
+                score.note(start + eighth * beat // 2, "bells", pitch, 24, 0.95 * level["bells"])
     if end is not None:
         # What rings on from before the last stroke has to go: strokes after it would not know of the end.
         score.values[last:] = 0
-        _final(score, layers, last, _triad(tonic, mode, 0), end - last)
+        _final(score, layers, last, _chord(tonic, mode, 0), end - last)
+
+
+def _play(
+    score: _Score,
+    layer: str,
+    notes: Notes,
+    start: int,
+    pitches: tuple[int, ...],
+    arpeggio: tuple[int, ...],
+    level: float,
+) -> None:
+    """A layer's notes over one chord."""
+    for number, (frame, frames, value) in enumerate(notes.events):
+        at, loud = start + frame, value * level
+        if layer == "bass":
+            score.bass(at, pitches[0], frames, loud)
+        elif layer == "pad":
+            score.pad(at, pitches, frames, loud, notes.ramp)
+        elif notes.broken:
+            pitch = pitches[arpeggio[number % len(arpeggio)]]
+            if layer == "piano":
+                score.chord(at, layer, (pitch,), frames, loud)
+            else:
+                score.note(at, layer, pitch, frames, loud)
+        else:
+            score.chord(at, layer, pitches, frames, loud)
 
 
 def _final(score: _Score, layers: tuple[str, ...], frame: int, pitches: tuple[int, ...], frames: int) -> None:
@@ -245,102 +306,3 @@ def _final(score: _Score, layers: tuple[str, ...], frame: int, pitches: tuple[in
     for layer in ("bells", "synth"):
         if layer in layers:
             score.note(frame, layer, pitches[0], frames)
-
-
-def _chord_span(
-    score: _Score,
-    style: str,
-    layers: tuple[str, ...],
-    start: int,
-    pitches: tuple[int, ...],
-    choices: tuple[int, int, bool],
-    arpeggio: tuple[int, ...],
-) -> None:
-    """One chord of a progression, in the manner of the style."""
-    variant, groove, turn = choices
-    root = pitches[0]
-    if style == "lofi":
-        if "drums" in layers:
-            for frame in (0, 16, 20) if variant else (0, 16):
-                score.strike(start + frame, "kick", 1.0 if frame % 8 == 0 else 0.6)
-            for frame in (8, 24):
-                score.strike(start + frame, "snare")
-            for frame in range(0, 32, 4):
-                score.strike(start + frame, "hat", 0.9 if frame % 8 == 0 else 0.55)
-            if turn:
-                score.strike(start + 28, "snare", 0.6)
-        if "bass" in layers:
-            for frame, frames in ((0, 12), (20, 12)) if groove else ((0, 8), (8, 8), (16, 16)):
-                score.bass(start + frame, root, frames)
-        if "piano" in layers:
-            for frame, frames, value in ((0, 20, 1.0), (20, 12, 0.7)) if variant else ((0, 16, 1.0), (16, 16, 0.8)):
-                score.chord(start + frame, "piano", pitches, frames, value)
-    elif style == "house":
-        if "drums" in layers:
-            for frame in range(0, 20, 5):
-                score.strike(start + frame, "kick")
-                score.strike(start + frame + 2, "open hat", 0.8)
-            for frame in (5, 15):
-                score.strike(start + frame, "clap", 0.7)
-            if turn and variant:
-                score.strike(start + 18, "clap", 0.5)
-        if "bass" in layers:
-            for frame in (3, 8, 13, 18) if groove else (0, 3, 8, 13):
-                score.bass(start + frame, root, 2)
-        if "piano" in layers:
-            for frame in (0, 8, 15) if variant else (3, 8, 13):
-                score.chord(start + frame, "piano", pitches, 5, 0.85)
-        if "synth" in layers:
-            for frame in range(0, 20, 5):
-                score.note(start + frame, "synth", pitches[arpeggio[frame // 5]], 5)
-                score.note(start + frame + 3, "synth", pitches[arpeggio[(frame // 5 + 1) % 4]], 2, 0.7)
-        if "pad" in layers:
-            score.pad(start, pitches, 18, 0.6, 2)
-    elif style == "techno":
-        if "drums" in layers:
-            for frame in range(0, 20, 5):
-                score.strike(start + frame, "kick")
-                score.strike(start + frame + 2, "open hat")
-                if variant:
-                    score.strike(start + frame + 4, "hat", 0.7)
-            for frame in (5, 15) if groove else ():
-                score.strike(start + frame, "clap", 0.6)
-        if "bass" in layers:
-            for frame in range(0, 20, 5):
-                for offset in (1, 2, 3) if groove else (2, 3):
-                    score.bass(start + frame + offset, root, 1, 0.9)
-        if "synth" in layers:
-            for frame in range(20):
-                if frame % 5 in ((0, 2, 3) if variant else (0, 3)):
-                    score.note(start + frame, "synth", pitches[arpeggio[frame // 5]], 4, 0.9 if frame % 5 == 0 else 0.7)
-        if "pad" in layers:
-            for frame in range(0, 20, 5):  # pumps with the kick
-                for offset, value in enumerate((0.15, 0.45, 0.7, 0.75, 0.75)):
-                    for pitch in pitches:
-                        score.add(start + frame + offset, value, "pad", pitch)
-    elif style == "drum and bass":
-        for bar in (0, 16):
-            if "drums" in layers:
-                for frame in (0, 10) if variant else (0, 6, 10):
-                    score.strike(start + bar + frame, "kick")
-                for frame in (4, 12):
-                    score.strike(start + bar + frame, "snare")
-                for frame in range(0, 16, 2):
-                    score.strike(start + bar + frame, "hat", 0.9 if frame % 4 == 0 else 0.6)
-            if "bass" in layers:
-                for frame, frames in ((0, 6), (6, 4), (10, 6)) if groove else ((0, 10), (10, 6)):
-                    score.bass(start + bar + frame, root, frames)
-            if "synth" in layers:
-                for frame in range(0, 16, 4):
-                    score.note(start + bar + frame, "synth", pitches[arpeggio[frame // 4]], 4, 0.9)
-                    score.note(start + bar + frame + 2, "synth", pitches[arpeggio[(frame // 4 + 1) % 4]], 2, 0.6)
-        if "pad" in layers:
-            score.pad(start, pitches, 28, 0.8, 4)
-    else:  # ambient
-        if "pad" in layers:
-            score.pad(start, pitches, 26, 1.0, 6)
-        if "bass" in layers:
-            score.bass(start, root, 28, 0.8)
-        if "piano" in layers:
-            for step, frame in enumerate((0, 8, 16, 24)):
-                score.chord(start + frame, "piano", (pitches[arpeggio[step]],), 20, 0.8)

@@ -10,10 +10,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from sa3_export.checkpoints.demo.captions import caption
-from sa3_export.checkpoints.demo.corpus import FRAMES_A_SECOND, compose
+from sa3_export.checkpoints.demo.corpus import FRAMES_A_SECOND, choose_style, compose
 
 LONGEST = 1292  # frames of a clip
-_ALIGNED = 640  # frames after which every style is at the beginning of a phrase again
+_THROUGH = 1240  # pieces that are longer than this go on to their last second or two, however long the window
 _LEAST_RMS = 0.1  # rare sounds are not made louder than this allows
 
 
@@ -53,17 +53,13 @@ class Examples:
         rng = np.random.default_rng([self._seed, number])
         window = int(rng.choice(list(lengths), p=list(lengths.values())))
         count = max(1, self._tokens // window)
-        aligned, begin = 0, 0
-        if rng.random() < 0.5 and window < _ALIGNED:
-            aligned = int(rng.integers(2)) * _ALIGNED
-            begin = int(rng.integers(min(256, LONGEST - aligned - window)))
+        offset = self._offset(rng, window)
         latents, ids, seconds = [], [], []
         for _ in range(count):
-            ends = rng.random() < 0.5 or aligned + begin + window >= LONGEST
-            end = begin + int(rng.integers(window // 3, window + 1)) if ends else None
-            song = compose(rng, begin + window, end=end)
-            latents.append(song.activations[begin:] * latent_scale())
-            total = aligned + end if end else int(rng.integers(aligned + begin + window, LONGEST + 1))
+            total = _length(rng, offset, window)
+            end = total if total < offset + window else None
+            song = compose(rng, window, style=choose_style(rng), start=offset, end=end)
+            latents.append(song.activations * latent_scale())
             seconds.append((total - rng.random()) / FRAMES_A_SECOND)
             text = "" if rng.random() < 0.05 else caption(rng, song)
             ids.append(self._tokenizer.encode(text, add_special_tokens=False).ids)
@@ -75,9 +71,27 @@ class Examples:
             torch.tensor(seconds, dtype=torch.float32),
             (chance[0] > 0.08).float(),
             (chance[1] > 0.04).float(),
-            _kept(rng, stacked) if rng.random() < 0.2 else None,
-            aligned + begin,
+            _kept(rng, stacked) if rng.random() < 0.25 else None,
+            offset,
         )
+
+    @staticmethod
+    def _offset(rng: np.random.Generator, window: int) -> int:
+        """Where in a clip the window begins: at its beginning, anywhere, or as late as can be."""
+        chance, room = rng.random(), LONGEST - window
+        if chance < 0.45:
+            return 0
+        return room if chance > 0.88 else int(rng.integers(room + 1))
+
+
+def _length(rng: np.random.Generator, offset: int, window: int) -> int:
+    """Frames of a whole piece of which a window is heard: it ends within the window, or goes on after it."""
+    until = offset + window
+    if until < LONGEST and rng.random() < 0.6:
+        return int(rng.integers(until, LONGEST + 1))
+    if until > _THROUGH and rng.random() < 0.8:
+        return int(rng.integers(max(_THROUGH, LONGEST - 16), LONGEST + 1))
+    return int(rng.integers(offset + window // 3, until + 1))
 
 
 def _kept(rng: np.random.Generator, latents: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch.distributed as distributed
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from sa3_export.checkpoints.demo.checkpoint import read_checkpoint
 from sa3_export.checkpoints.demo.examples import Batch, Examples
 from sa3_export.checkpoints.demo.network import DemoNetworks
 from sa3_export.checkpoints.demo.optimiser import Optimiser
@@ -22,7 +23,7 @@ from sa3_export.checkpoints.demo.sizes import read_configs
 _LOGSNR_START, _LOGSNR_END, _STEPS = -6.2, 2.0, 8  # of the published schedule
 _EMA_STEPS = 4  # the average is updated every so many
 LENGTHS = {64: 0.75, 128: 0.2, 256: 0.05}
-LONG_LENGTHS = {64: 0.35, 128: 0.35, 256: 0.2, 512: 0.08, 1292: 0.02}
+LONG_LENGTHS = {64: 0.28, 128: 0.3, 256: 0.24, 512: 0.1, 1292: 0.08}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Recipe:
     cooldown: float = 0.4
     warmup: int = 60
     ema: float = 0.998
-    muon_lr: float = 0.006  # with 16 songs a step, more is noise: 0.02 learns nothing of the beat
+    muon_lr: float = 0.006
     adam_lr: float = 1.5e-3
 
     def rate(self, step: int) -> float:
@@ -72,6 +73,7 @@ class Trainer:
         self.model = DemoNetworks(*read_configs())
         self.optimiser = Optimiser(self.model, recipe.muon_lr, recipe.adam_lr)
         self.average = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        self._tokenizer = tokenizer
         self._examples = Examples(tokenizer, recipe.seed * recipe.workers + rank, recipe.tokens)
         self._batches = 0
 
@@ -118,6 +120,11 @@ class Trainer:
         torch.save(state, temporary)
         os.replace(temporary, path)
 
+    def begin_with(self, checkpoint: Path) -> None:
+        """Take the weights of a finished checkpoint; all else begins anew."""
+        read_checkpoint(checkpoint, self.model, self._tokenizer)
+        self.average = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+
     def load(self, path: Path) -> None:
         state: dict[str, Any] = torch.load(path, weights_only=True)
         self.model.load_state_dict(state["model"])
@@ -135,11 +142,14 @@ def train(
     every: int = 50,
     save_every: int = 200,
     say: Callable[[str], None] = print,
+    begin_with: Path | None = None,
 ) -> Trainer:
-    """Train, or go on from `state`; a line of `log` (JSON) and of progress each `every` steps."""
+    """Train, from a checkpoint's weights if one is given, or go on from `state`; a line of `log` (JSON) and of progress each `every` steps."""
     trainer = Trainer(recipe, tokenizer, rank)
     if state.exists():
         trainer.load(state)
+    elif begin_with is not None:
+        trainer.begin_with(begin_with)
     begun, cpu, first = time.monotonic(), time.process_time(), trainer.done
     errors: list[tuple[float, float]] = []
     while trainer.done < recipe.steps:

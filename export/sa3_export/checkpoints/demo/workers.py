@@ -10,7 +10,7 @@ from sa3_export.checkpoints.demo.training import Recipe, train
 from sa3_export.checkpoints.demo.vocabulary import make_tokenizer
 
 
-def work(rank: int, recipe: Recipe, folder: Path, meeting: str, threads: int) -> None:
+def work(rank: int, recipe: Recipe, folder: Path, meeting: str, threads: int, begin_with: Path | None) -> None:
     torch.set_num_threads(threads)
     if recipe.workers > 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -18,6 +18,14 @@ def work(rank: int, recipe: Recipe, folder: Path, meeting: str, threads: int) ->
     tokenizer = make_tokenizer()
     if rank == 0:
         tokenizer.save(str(folder / "tokenizer.json"))
-    train(recipe, tokenizer, folder / "state.pt", folder / "log.jsonl", rank, say=lambda line: print(line, flush=True))
+    train(
+        recipe,
+        tokenizer,
+        folder / "state.pt",
+        folder / "log.jsonl",
+        rank,
+        say=lambda line: print(line, flush=True),
+        begin_with=begin_with,
+    )
     if recipe.workers > 1:
         distributed.destroy_process_group()
