@@ -18,6 +18,7 @@ from sa3_export.networks.layers import (
     RMSNorm,
     RotaryEmbedding,
     SelfAttention,
+    member,
     mlp,
     projections,
     split_heads,
@@ -64,7 +65,7 @@ class _CrossAttention(nn.Module):
         return out
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     def __init__(self, config: DiTConfig):
         super().__init__()
         dim = config.embed_dim
@@ -110,7 +111,11 @@ class _Transformer(nn.Module):
         self.project_out = nn.Linear(dim, config.io_channels, bias=False)
         self.rotary_pos_emb = RotaryEmbedding(config.rotated_dim, config.num_memory_tokens + max_frames)
         self.global_cond_embedder = mlp(dim, dim, 6 * dim, bias=True)
-        self.layers = nn.ModuleList(_Block(config) for _ in range(config.depth))
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.depth))
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [member(Block, self.layers, index) for index in range(len(self.layers))]
 
 
 class DiffusionTransformer(nn.Module):
@@ -132,8 +137,7 @@ class DiffusionTransformer(nn.Module):
         rows = local.transpose(1, 2)  # (1, L, 1 + C)
         no_memory = self.transformer.memory_tokens * 0
         keys, values, local_embeds = [], [], []
-        for layer in self.transformer.layers:
-            assert isinstance(layer, _Block)
+        for layer in self.transformer.blocks:
             k, v = layer.cross_attn.keys_values(context)
             keys.append(k)
             values.append(v)

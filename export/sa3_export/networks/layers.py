@@ -15,6 +15,13 @@ from sa3_export.networks import kernels as ops
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
+def member(kind: type[_Module], modules: nn.Sequential | nn.ModuleList, index: int) -> _Module:
+    """A member of a container as what it is: to PyTorch's types it is any module."""
+    module = modules[index]
+    assert isinstance(module, kind)
+    return module
+
+
 def with_the_same_weights(module: _Module) -> _Module:
     """A copy whose parameters are the module's own until they are replaced: two denoisers would take gigabytes.
 
@@ -138,15 +145,16 @@ class FeedForward(nn.Module):
     @property
     def input_projection(self) -> nn.Linear:
         """The layer that reads x: value and gate."""
-        glu = self.ff[0]
-        assert isinstance(glu, _GLU)
-        return glu.proj
+        return member(_GLU, self.ff, 0).proj
+
+    @property
+    def output_projection(self) -> nn.Linear:
+        return member(nn.Linear, self.ff, 2)
 
     @property
     def hidden(self) -> HiddenScale:
         """value * f(gate): in proportion to value."""
-        reader = self.ff[2]
-        assert isinstance(reader, nn.Linear)
+        reader = self.output_projection
         return HiddenScale(self.input_projection, slice(reader.in_features), reader)
 
     def forward(self, x: Tensor) -> Tensor:

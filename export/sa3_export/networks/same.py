@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from sa3_edge.manifest import MASKED_LOGIT
 from sa3_export.config.same import AutoencoderConfig, ResamplerConfig
 from sa3_export.networks import kernels as ops
-from sa3_export.networks.layers import DynamicTanh, FeedForward, RotaryEmbedding, SelfAttention, with_the_same_weights
+from sa3_export.networks.layers import (
+    DynamicTanh,
+    FeedForward,
+    RotaryEmbedding,
+    SelfAttention,
+    member,
+    with_the_same_weights,
+)
 
 
 def _fold_scales(attention: SelfAttention) -> None:
@@ -32,7 +39,7 @@ def _fold_scales(attention: SelfAttention) -> None:
     q_norm.alpha = k_norm.alpha = None
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Tokens of a batch of windows, each attending to all of its own; with `sliding`, those of a sequence of frames,
     each attending to the tokens within a frame's length to either side."""
 
@@ -97,7 +104,7 @@ class _SlidingWindow(nn.Module):
         return self.unreached + ends[:, None]
 
 
-class _Resampler(nn.Module):
+class Resampler(nn.Module):
     """The shared middle: a frame is `stride` patches and one latent token."""
 
     def __init__(self, config: ResamplerConfig, in_channels: int, out_channels: int):
@@ -111,7 +118,11 @@ class _Resampler(nn.Module):
         self.new_tokens = nn.Parameter(torch.zeros(1, 1, config.width))
         self.window = _SlidingWindow(config.frame_tokens)
         first_sine = config.depth - config.sine_blocks
-        self.transformers = nn.ModuleList(_Block(config, sine=index >= first_sine) for index in range(config.depth))
+        self.transformers = nn.ModuleList(Block(config, sine=index >= first_sine) for index in range(config.depth))
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [member(Block, self.transformers, index) for index in range(len(self.transformers))]
 
     def attend(self, frames: Tensor) -> Tensor:
         """Run the blocks over frames (n, 1 + stride, W), n whole windows."""
@@ -135,7 +146,7 @@ class _Resampler(nn.Module):
         return x.reshape(-1, width)[half:-half].reshape(-1, tokens, width)
 
 
-class _EncoderStage(_Resampler):
+class _EncoderStage(Resampler):
     def __init__(self, config: ResamplerConfig):
         super().__init__(config, config.patch_channels, config.width)
 
@@ -145,7 +156,7 @@ class _EncoderStage(_Resampler):
         return self.attend(frames)[:, -1][None]
 
 
-class _DecoderStage(_Resampler):
+class _DecoderStage(Resampler):
     def __init__(self, config: ResamplerConfig):
         super().__init__(config, config.width, config.patch_channels)
 
@@ -218,7 +229,7 @@ class Autoencoder(nn.Module):
         layers beside them."""
         copied = with_the_same_weights(self)
         for block in copied.modules():
-            if isinstance(block, _Block):
+            if isinstance(block, Block):
                 block.pre_norm.fold_into_next(block.self_attn.to_qkv)
                 block.ff_norm.fold_into_next(block.ff.input_projection)
                 _fold_scales(block.self_attn)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sa3_export.config.dit import DiTConfig
 from sa3_export.networks.dit import DiffusionTransformer
-from sa3_export.networks.layers import FeedForward
+from sa3_export.networks.layers import FeedForward, RMSNorm, member
 
 FREQUENCIES = 14  # rotary frequencies 10000^(-i/16) that are read, i from 0
 MEMORY_TOKENS = 32
@@ -118,7 +118,7 @@ class Clock:
         own, rest = slice(at.base, at.query + 1), slice(at.base, width)
         transformer.project_in.weight[self._latents :] = 0
         self._freeze(transformer.project_in.weight, (rest,))
-        modulation = transformer.global_cond_embedder[2]
+        modulation = member(nn.Linear, transformer.global_cond_embedder, 2)
         rows = [slice(part * width + at.base, (part + 1) * width) for part in (0, 1)]
         rows += [slice(part * width + at.base, part * width + at.query + 1) for part in (3, 4)]
         for row in rows:
@@ -127,7 +127,7 @@ class Clock:
         self._freeze(modulation.weight, *rows)
         self._freeze(modulation.bias, *rows)
         for index in (0, 1):
-            layer = transformer.layers[index]
+            layer = transformer.blocks[index]
             shift = layer.to_scale_shift_gate.view(6, width)
             for part in (0, 1, 3, 4):
                 shift[part, rest] = 0
@@ -139,30 +139,31 @@ class Clock:
             layer.pre_norm.gamma[rest] = layer.ff_norm.gamma[rest] = 1
             self._freeze(layer.pre_norm.gamma, rest)
             self._freeze(layer.ff_norm.gamma, rest)
-            for writer in (layer.cross_attn.to_out, layer.to_local_embed[2], layer.self_attn.to_out, layer.ff.ff[2]):
+            local = member(nn.Linear, layer.to_local_embed, 2)
+            for writer in (layer.cross_attn.to_out, local, layer.self_attn.to_out, layer.ff.output_projection):
                 writer.weight[own] = 0
                 if writer.bias is not None:
                     writer.bias[own] = 0
-                    if index == 0 and writer is layer.to_local_embed[2]:
+                    if index == 0 and writer is local:
                         writer.bias[at.query] = 1.5  # a constant on frames, which queries can rely on
                     self._freeze(writer.bias, own)
             self._freeze(layer.cross_attn.to_out.weight, own)
-            self._freeze(layer.to_local_embed[2].weight, own)
+            self._freeze(local.weight, own)
 
     def _write_attention(self, generator: torch.Generator) -> None:
         """Head 0 of layer 0: cosines and sines of the frame's number times the rotary frequencies."""
         transformer, width, head, at = self._transformer, self._width, self._head, self._at
-        layer, half = transformer.layers[0], head // 2
+        layer, half = transformer.blocks[0], head // 2
         attention = layer.self_attn
         own = slice(at.base, at.query + 1)
         # The query is constant, by the shift of the norm. The slowest frequency hardly turns: through it all memory
         # tokens get 13 on their logits, while the keys of frames are zero, and their logits too.
         query = torch.zeros(head)
         query[:FREQUENCIES], query[half - 1] = 1.0, 12.0
-        attention.q_norm.gamma.fill_(1.6)
-        attention.k_norm.gamma.fill_(1.6)
-        self._freeze(attention.q_norm.gamma, slice(None))
-        self._freeze(attention.k_norm.gamma, slice(None))
+        for norm in (attention.q_norm, attention.k_norm):
+            assert isinstance(norm, RMSNorm)
+            norm.gamma.fill_(1.6)
+            self._freeze(norm.gamma, slice(None))
         weight = attention.to_qkv.weight
         rows = [slice(part * width, part * width + head) for part in range(3)]
         for row in rows:
@@ -178,7 +179,7 @@ class Clock:
         attention.to_out.weight[: at.base, :head] = 0
         attention.to_out.weight[at.query + 1 :, :head] = 0
         self._freeze(attention.to_out.weight, (own,), (slice(None), slice(0, head)))
-        other = transformer.layers[1].self_attn.to_out.weight
+        other = transformer.blocks[1].self_attn.to_out.weight
         self._freeze(other, (own,))
 
         memory = torch.zeros(MEMORY_TOKENS, width)
@@ -205,7 +206,7 @@ class Clock:
     def _solve_values(self, memory: Tensor, query: Tensor) -> Tensor:
         """Values (memory tokens, 28) whose mean, as weighted by attention, is the sines of each frame's place."""
         head, half = self._head, self._head // 2
-        weight = self._transformer.layers[0].self_attn.to_qkv.weight
+        weight = self._transformer.blocks[0].self_attn.to_qkv.weight
         keys = memory @ weight[self._width : self._width + head].T
         keys = 1.6 * keys / keys.square().mean(1, keepdim=True).sqrt()
         query = 1.6 * query / query.square().mean().sqrt()
@@ -240,7 +241,7 @@ class Clock:
             # The expected norm of the stream: latents or noise of variance 1, and the clock's sines.
             sines = FREQUENCIES if index == 0 else len(_PAIRS) + len(_KEPT)
             norm = ((latents + sines) / self._width) ** 0.5
-            layer = self._transformer.layers[index]
+            layer = self._transformer.blocks[index]
             units = _Units(layer.ff, norm, gate, AMPLITUDE if index else 1.0)
             if index == 0:
                 for (i, j, sign), (cosine, sine) in pairs.items():
@@ -256,7 +257,7 @@ class Clock:
                 for channels in pairs.values():
                     units.clear(*channels)
             own = slice(at.base, at.query + 1)
-            glu, out = layer.ff.input_projection, layer.ff.ff[2]
+            glu, out = layer.ff.input_projection, layer.ff.output_projection
             hidden = out.in_features
             used = units.used
             self._freeze(glu.weight, slice(0, used), slice(hidden, hidden + used))
@@ -269,7 +270,7 @@ class _Units:
     """Writes hidden units of a SwiGLU one after another."""
 
     def __init__(self, ff: FeedForward, norm: float, gate: float, amplitude: float):
-        self._glu, self._out = ff.input_projection, ff.ff[2]
+        self._glu, self._out = ff.input_projection, ff.output_projection
         self._hidden = self._out.in_features
         self._norm, self._gate, self._amplitude, self.used = norm, gate, amplitude, 0
 

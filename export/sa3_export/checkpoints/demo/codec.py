@@ -22,7 +22,8 @@ from sa3_export.checkpoints.demo.atoms import CHANNELS, FRAME, bank
 from sa3_export.checkpoints.demo.corpus import compose
 from sa3_export.checkpoints.demo.examples import latent_scale
 from sa3_export.networks import kernels
-from sa3_export.networks.same import Autoencoder
+from sa3_export.networks.layers import member
+from sa3_export.networks.same import Autoencoder, Block, Resampler
 
 PATCH = 256
 PATCHES = FRAME // PATCH
@@ -45,7 +46,7 @@ def decoder_units(latents: int) -> int:
 class _Side:
     """One side of the codec: its stage, its blocks and their sizes."""
 
-    stage: nn.Module
+    stage: Resampler
     width: int
     head: int
 
@@ -73,7 +74,7 @@ def write_codec(codec: Autoencoder) -> None:
     _write_encoder(codec)
 
 
-def _write_places(side: _Side, block: nn.Module, own_tokens: tuple[int, int], flags: tuple[float, float]) -> None:
+def _write_places(side: _Side, block: Block, own_tokens: tuple[int, int], flags: tuple[float, float]) -> None:
     """Attention and MLP of a first block: what a token is, from where it lies in the window of two frames.
 
     own_tokens: the frames' own tokens; flags: what their flag channel holds, and that of patches
@@ -119,12 +120,17 @@ def _write_places(side: _Side, block: nn.Module, own_tokens: tuple[int, int], fl
     gram = hidden @ hidden.T
     gram += 1e-6 * PLACE_UNITS * hidden.square().mean() * torch.eye(tokens)
     leaving = (hidden.T @ torch.linalg.solve(gram, wanted.double())).float()
-    glu, out = block.ff.input_projection, block.ff.ff[2]
+    glu, out = block.ff.input_projection, block.ff.output_projection
     for start, part in ((0, slice(0, PLACE_UNITS)), (out.in_features, slice(PLACE_UNITS, None))):
         glu.weight[start : start + PLACE_UNITS, :_CONSTANT] = entering[part]
         glu.bias[start : start + PLACE_UNITS] = bias[part]
     targets = [_PARITY, _OWN_PARITY, *range(_PLACES, _PLACES + PATCHES)]
     out.weight[targets, :PLACE_UNITS] = leaving.T
+
+
+def _convolution(stage: Resampler) -> nn.Conv1d:
+    assert isinstance(stage.mapping, nn.Conv1d)
+    return stage.mapping
 
 
 def _patches_of_atoms() -> Tensor:
@@ -156,7 +162,7 @@ def _basis(patches: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return waves * deviation, coordinates / deviation
 
 
-def _fetch(side: _Side, block: nn.Module, first: int, key: int, size: int, gain: float, own: float) -> None:
+def _fetch(side: _Side, block: Block, first: int, key: int, size: int, gain: float, own: float) -> None:
     """Attention that reads `size` channels from `first` on from the tokens of the same frame: from its own token
     (own = 1) or from its patches (own = -1). What is subtracted looks where those channels are zero."""
     weight, middle = block.self_attn.to_qkv.weight, side.head // 2  # the first channel that is not rotated
@@ -183,21 +189,21 @@ def _open_at(glu: nn.Linear, gates: slice, patch: int) -> None:
 
 def _write_decoder(codec: Autoencoder) -> None:
     net, config = codec.decoder, codec.config.decoder
-    project, stage = net.layers[1], net.layers[3]
+    project, stage = member(nn.Linear, net.layers, 1), member(Resampler, net.layers, 3)
     side = _Side(stage, config.width, config.head_dim)
     latents, width = config.latent_dim, config.width
     first = width - latents  # channels of the latents
     project.weight[first:] = torch.eye(latents)
     project.bias[_FLAG] = project.bias[_CONSTANT] = 1
     stage.new_tokens[0, 0, _FLAG], stage.new_tokens[0, 0, _CONSTANT] = -1, 1
-    place, draw = stage.transformers
+    place, draw = stage.blocks
     _write_places(side, place, (0, PATCHES + 1), (1.0, -1.0))
     _fetch(side, draw, first, _OWN_PARITY, latents, 1.0, 1.0)
 
     free = list(range(_PLACES, width))  # by now places and latents may be overwritten
     waves, coordinates = _basis(_patches_of_atoms(), len(free))
-    stage.mapping.weight[:, free, 1] = waves.float()
-    glu, out = draw.ff.input_projection, draw.ff.ff[2]
+    _convolution(stage).weight[:, free, 1] = waves.float()
+    glu, out = draw.ff.input_projection, draw.ff.output_projection
     hidden = out.in_features
     for patch in range(PATCHES):
         units = slice(patch * latents, (patch + 1) * latents)
@@ -215,13 +221,15 @@ def _write_decoder(codec: Autoencoder) -> None:
 
 def _write_encoder(codec: Autoencoder) -> None:
     net, config = codec.encoder, codec.config.encoder
-    stage, project = net.layers[0], net.layers[2]
+    stage, project = member(Resampler, net.layers, 0), member(nn.Linear, net.layers, 2)
     side = _Side(stage, config.width, config.head_dim)
     latents, width = config.latent_dim, config.width
     first = width - latents
-    stage.mapping.bias[_FLAG], stage.mapping.bias[_CONSTANT] = -1, 1
+    mapping = _convolution(stage)
+    assert mapping.bias is not None
+    mapping.bias[_FLAG], mapping.bias[_CONSTANT] = -1, 1
     stage.new_tokens[0, 0, _FLAG] = stage.new_tokens[0, 0, _CONSTANT] = 1
-    place, read, gather = stage.transformers
+    place, read, gather = stage.blocks
     _write_places(side, place, (PATCHES, 2 * PATCHES + 1), (1.0, -1.0))
 
     # The linear map that recovers the latents of a frame of the corpus, and of the patches what it mostly reads.
@@ -242,8 +250,8 @@ def _write_encoder(codec: Autoencoder) -> None:
     normal = seen @ seen.T
     normal += torch.eye(latents) * float(normal.diagonal().mean()) * 1e-6
     weights = torch.linalg.solve(normal, seen).view(latents, PATCHES, size).permute(1, 0, 2)
-    stage.mapping.weight[_FREE:first, :, 0] = orthonormal.T.float()
-    glu, out = read.ff.input_projection, read.ff.ff[2]
+    mapping.weight[_FREE:first, :, 0] = orthonormal.T.float()
+    glu, out = read.ff.input_projection, read.ff.output_projection
     hidden = out.in_features
     for patch in range(PATCHES):
         units = slice(patch * latents, (patch + 1) * latents)

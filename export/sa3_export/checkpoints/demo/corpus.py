@@ -147,7 +147,7 @@ def choose_layers(rng: np.random.Generator, style: str) -> tuple[str, ...]:
     """All, all but one, one, or any: an arrangement about as often as a part."""
     available = STYLES[style].layers
     chance = rng.random()
-    if style == "effects" or 0.7 < chance:
+    if style == "effects" or chance > 0.7:
         return (available[rng.integers(len(available))],)
     chosen = set(available)
     if 0.2 < chance <= 0.35:
@@ -223,7 +223,7 @@ def _effects(score: _Score, rng: np.random.Generator, layer: str) -> None:
 
 
 def _pick(rng: np.random.Generator, options: Sequence[_T]) -> _T:
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 def _music(

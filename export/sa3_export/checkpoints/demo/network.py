@@ -11,7 +11,7 @@ from sa3_export.config.t5gemma import TextEncoderConfig
 from sa3_export.networks import kernels
 from sa3_export.networks.conditioners import Conditioners
 from sa3_export.networks.dit import DiffusionTransformer
-from sa3_export.networks.layers import projections, split_heads
+from sa3_export.networks.layers import member, projections, split_heads
 from sa3_export.networks.t5gemma import TextEncoder
 
 Context = tuple[Tensor, Tensor, Tensor]  # tokens (B, S, W), bias of their logits (B, S), duration (B, W)
@@ -53,14 +53,14 @@ class DemoNetworks(nn.Module):
         for projection in (transformer.project_in.weight, transformer.project_out.weight.T):
             projection.zero_()
             projection[:channels] = torch.eye(channels)
-        for layer in transformer.layers:
+        for layer in transformer.blocks:
             layer.to_scale_shift_gate.view(6, -1)[[2, 5]] = -1.0
-        transformer.global_cond_embedder[2].weight.mul_(0.1)
-        transformer.global_cond_embedder[2].bias.zero_()
+        member(nn.Linear, transformer.global_cond_embedder, 2).weight.mul_(0.1)
+        member(nn.Linear, transformer.global_cond_embedder, 2).bias.zero_()
         self.text.embed_tokens.weight.normal_(std=self.text.config.hidden_size**-0.5)
         self.conditioners.prompt.padding_embedding.normal_()
         # Durations: the frequencies that tell a frame from the next are noise to what has to be learned.
-        seconds = self.conditioners.seconds_total.embedder.embedding[1]
+        seconds = member(nn.Linear, self.conditioners.seconds_total.embedder.embedding, 1)
         half = seconds.in_features // 2
         fade = (torch.arange(half) < half * 0.7).float()
         seconds.weight.mul_(torch.cat((fade, fade)) * 2)
@@ -70,7 +70,7 @@ class DemoNetworks(nn.Module):
         """Queries begin as a constant that padding's key opposes: 250 pads would drown a prompt of three words."""
         padding = self.dit.to_cond_embed(self.conditioners.prompt.padding_embedding)
         padding = padding / padding.norm()
-        for layer in self.dit.transformer.layers[1:]:
+        for layer in self.dit.transformer.blocks[1:]:
             cross = layer.cross_attn
             cross.q_norm.gamma.fill_(1.5)
             cross.k_norm.gamma.fill_(1.5)
@@ -123,7 +123,7 @@ class DemoNetworks(nn.Module):
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return kernels.attention(kernels.rotary(q, cos, sin), kernels.rotary(k, cos, sin), v)
 
-        for layer in transformer.layers:
+        for layer in transformer.blocks:
             parts = (layer.to_scale_shift_gate + modulation)[:, None].chunk(6, dim=-1)
             scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = parts
             attended = layer.self_attn(layer.pre_norm(h, scale_1) + shift_1, attend)

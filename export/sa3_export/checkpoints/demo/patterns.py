@@ -1,6 +1,6 @@
 """What the demo's styles play over one chord: strokes and notes, of each of which a song takes one of several.
 
-Frames count from the chord's beginning; a chord is 32 frames of lofi, drum and bass and ambient, 20 of house and techno.
+Frames count from the chord's beginning; a chord is 32 frames long, of house and techno 20.
 """
 
 from dataclasses import dataclass

@@ -144,7 +144,10 @@ def train(
     say: Callable[[str], None] = print,
     begin_with: Path | None = None,
 ) -> Trainer:
-    """Train, from a checkpoint's weights if one is given, or go on from `state`; a line of `log` (JSON) and of progress each `every` steps."""
+    """Train, or go on from `state`; a line of `log` (JSON) and of progress each `every` steps.
+
+    begin_with: a checkpoint whose weights a new training begins with
+    """
     trainer = Trainer(recipe, tokenizer, rank)
     if state.exists():
         trainer.load(state)
