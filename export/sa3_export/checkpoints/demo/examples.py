@@ -69,9 +69,9 @@ class Examples:
             stacked,
             ids,
             torch.tensor(seconds, dtype=torch.float32),
-            (chance[0] > 0.08).float(),
+            (chance[0] > 0.15).float(),
             (chance[1] > 0.04).float(),
-            _kept(rng, stacked) if rng.random() < 0.25 else None,
+            _kept(rng, stacked) if rng.random() < 0.35 else None,
             offset,
         )
 
