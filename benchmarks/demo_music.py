@@ -25,7 +25,8 @@ SECONDS = 15.0
 TEMPOS = {"techno drums": 129.2, "house in a minor": 129.2, "lofi hip hop drums": 80.75}
 KEYS = ("C major", "G major", "F major", "A minor", "E minor", "C minor", "D minor", "G minor")
 LONG_SECONDS = (5.0, 30.0, 90.0, 120.0)
-LONG_PROMPT, LONG_TEMPO = "techno", 129.2
+LONG_TEMPOS = {"techno": 129.2, "house in a minor": 129.2}
+VARIED = ("lofi", "techno", "house", "ambient", "drum and bass")
 _PULSE, _IN_KEY, _APART_DB, _ALIKE = 0.6, 0.8, 10.0, 0.95
 
 
@@ -115,61 +116,81 @@ def measure_layers(studio: Studio, seeds: Sequence[int]) -> list[Line]:
 
 
 def measure_variety(studio: Studio, seeds: Sequence[int]) -> list[Line]:
-    request = GenerationRequest("lofi", SECONDS)
-    clips = studio.clips(request, seeds)
-    alike = [music.likeness(clips[index], clips[index - 1], studio.rate) for index in range(len(clips))]
-    lines = [_line("seeds differ", "lofi", alike, lambda value: value < _ALIKE, 10)]
-    again = studio.clips(request, seeds[:1])[0]
-    lines.append(_line("a seed repeats", "lofi", [float(np.array_equal(again, clips[0]))], lambda value: value > 0, 10))
-
-    def struck(clip: Audio) -> float:
-        return music.percussive_over_harmonic(clip)
-
-    plain = [struck(clip) for clip in clips]
-    guided = GenerationRequest("lofi", SECONDS, guidance=3.0, negative_prompt="drums")
-    without = [struck(clip) for clip in studio.clips(guided, seeds)]
-    fallen = [before - after for before, after in zip(plain, without, strict=True)]
-    lines.append(_line("negative prompt drums", "lofi", fallen, lambda value: value >= 6.0, 7, "dB less struck"))
+    lines = []
+    for prompt in VARIED:
+        clips = studio.clips(GenerationRequest(prompt, SECONDS), seeds)
+        alike = [music.likeness(clips[index], clips[index - 1], studio.rate) for index in range(len(clips))]
+        lines.append(_line("seeds differ", prompt, alike, lambda value: value < _ALIKE, 10))
+    twice = [studio.clips(GenerationRequest("lofi", SECONDS), seeds[:1])[0] for _ in range(2)]
+    lines.append(_line("a seed repeats", "lofi", [float(np.array_equal(*twice))], lambda value: value > 0, 10))
     return lines
 
 
+def measure_negative(studio: Studio, seeds: Sequence[int]) -> list[Line]:
+    """Of seeds whose clip has drums: how much less is struck with a negative prompt."""
+    plain, guided = (
+        GenerationRequest("lofi", SECONDS, **more) for more in ({}, {"guidance": 3.0, "negative_prompt": "drums"})
+    )
+    fallen: list[float] = []
+    for seed in range(seeds[0], seeds[0] + 4 * len(seeds)):
+        before = music.percussive_over_harmonic(studio.clips(plain, [seed])[0])
+        if before <= -_APART_DB:  # has no drums by itself
+            continue
+        fallen.append(before - music.percussive_over_harmonic(studio.clips(guided, [seed])[0]))
+        if len(fallen) == len(seeds):
+            break
+    return [_line("negative prompt drums", "lofi", fallen, lambda value: value >= 6.0, 7, "dB less struck")]
+
+
 def measure_lengths(studio: Studio, seeds: Sequence[int], lengths: Sequence[float] = LONG_SECONDS) -> list[Line]:
+    return [
+        line
+        for prompt, tempo in LONG_TEMPOS.items()
+        for seconds in lengths
+        for line in _measure_length(studio, seeds, prompt, tempo, seconds)
+    ]
+
+
+def _measure_length(studio: Studio, seeds: Sequence[int], prompt: str, tempo: float, seconds: float) -> list[Line]:
+    clips = studio.clips(GenerationRequest(prompt, seconds), seeds)
+    said = f"{seconds:g} s: "
     lines = []
-    for seconds in lengths:
-        clips = studio.clips(GenerationRequest(LONG_PROMPT, seconds), seeds)
-        last = [music.pulse(clip[:, -int(10 * studio.rate) :], studio.rate, LONG_TEMPO) for clip in clips]
-        said = f"{seconds:g} s: "
-        if seconds >= 10:
-            lines.append(_line(said + "pulse at the end", LONG_PROMPT, last, lambda value: value >= _PULSE, 9))
-        quiet = [music.longest_silence(clip, studio.rate) for clip in clips]
-        lines.append(_line(said + "no silence", LONG_PROMPT, quiet, lambda value: value < 0.5, 10, "s"))
-        peaks = [music.true_peak(clip) for clip in clips]
-        lines.append(_line(said + "true peak", LONG_PROMPT, peaks, lambda value: value < 0, 10, "dBFS"))
-        if seconds >= 30:
-            spread = [float(np.ptp(music.levels(clip, studio.rate, 10.0))) for clip in clips]
-            lines.append(_line(said + "level", LONG_PROMPT, spread, lambda value: value <= 6, 10, "dB apart"))
+    if seconds >= 10:
+        last = [music.pulse(clip[:, -int(10 * studio.rate) :], studio.rate, tempo) for clip in clips]
+        lines.append(_line(said + "pulse at the end", prompt, last, lambda value: value >= _PULSE, 9))
+    quiet = [music.longest_silence(clip, studio.rate) for clip in clips]
+    lines.append(_line(said + "no silence", prompt, quiet, lambda value: value < 0.5, 10, "s"))
+    peaks = [music.true_peak(clip) for clip in clips]
+    lines.append(_line(said + "true peak", prompt, peaks, lambda value: value < 0, 10, "dBFS"))
+    if seconds >= 30:
+        spread = [float(np.ptp(music.levels(clip, studio.rate, 10.0))) for clip in clips]
+        lines.append(_line(said + "level", prompt, spread, lambda value: value <= 6, 10, "dB apart"))
     return lines
 
 
 def measure_edits(studio: Studio, seeds: Sequence[int]) -> list[Line]:
+    return [line for prompt, tempo in LONG_TEMPOS.items() for line in _measure_edit(studio, seeds, prompt, tempo)]
+
+
+def _measure_edit(studio: Studio, seeds: Sequence[int], prompt: str, tempo: float) -> list[Line]:
     """Inpainting of 8 to 12 s of 20 s, and 10 s more after 20."""
     inpainted, extended = [], []
     for seed in seeds:
-        source = studio.path(GenerationRequest(LONG_PROMPT, 20.0, seed), "source")
+        source = studio.path(GenerationRequest(prompt, 20.0, seed), "source")
         recording = AudioSource.from_file(source)
         edit = Inpainting(recording, (Region(8.0, 12.0),))
-        made = studio.clips(GenerationRequest(LONG_PROMPT, None, edit=edit), [seed + 1000])[0]
+        made = studio.clips(GenerationRequest(prompt, None, edit=edit), [seed + 1000])[0]
         region = made[:, int(7 * studio.rate) : int(13 * studio.rate)]
-        inpainted.append(music.pulse(region, studio.rate, LONG_TEMPO))
+        inpainted.append(music.pulse(region, studio.rate, tempo))
         edit_on = Continuation(recording, extend=10.0)
-        longer = studio.clips(GenerationRequest(LONG_PROMPT, None, edit=edit_on), [seed + 1000])[0]
+        longer = studio.clips(GenerationRequest(prompt, None, edit=edit_on), [seed + 1000])[0]
         cut = int(20 * studio.rate)
-        before = music.beat_phase(longer[:, :cut], studio.rate, LONG_TEMPO)
-        after = music.beat_phase(longer[:, cut:], studio.rate, LONG_TEMPO, start=20.0)
-        extended.append(1000 * music.phase_distance(before, after, LONG_TEMPO))
+        before = music.beat_phase(longer[:, :cut], studio.rate, tempo)
+        after = music.beat_phase(longer[:, cut:], studio.rate, tempo, start=20.0)
+        extended.append(1000 * music.phase_distance(before, after, tempo))
     return [
-        _line("pulse through what is inpainted", LONG_PROMPT, inpainted, lambda value: value >= _PULSE, 9),
-        _line("beat goes on", LONG_PROMPT, extended, lambda value: value <= 20, 9, "ms off"),
+        _line("pulse through what is inpainted", prompt, inpainted, lambda value: value >= _PULSE, 9),
+        _line("beat goes on", prompt, extended, lambda value: value <= 20, 9, "ms off"),
     ]
 
 
@@ -178,18 +199,21 @@ PARTS: dict[str, Callable[[Studio, Sequence[int]], list[Line]]] = {
     "keys": measure_keys,
     "layers": measure_layers,
     "variety": measure_variety,
+    "negative": measure_negative,
     "lengths": measure_lengths,
     "edits": measure_edits,
 }
 
 
-def measure(model: str, seeds: Sequence[int], parts: Sequence[str], say: Callable[[str], None]) -> list[Line]:
+def measure(
+    pipeline: Pipeline, seeds: Sequence[int], long_seeds: int, parts: Sequence[str], say: Callable[[str], None]
+) -> list[Line]:
+    """Long clips and edits take as long as all else: of them, `long_seeds` may be fewer."""
     lines: list[Line] = []
-    with tempfile.TemporaryDirectory() as folder, Pipeline.load(model) as pipeline:
+    with tempfile.TemporaryDirectory() as folder:
         studio = Studio(pipeline, Path(folder))
         for part in parts:
-            # Long clips and edits take as long as all else: three seeds show whether they hold.
-            fewer = seeds[:3] if part in {"lengths", "edits"} else seeds
+            fewer = seeds[:long_seeds] if part in {"lengths", "edits"} else seeds
             for line in PARTS[part](studio, fewer):
                 lines.append(line)
                 say(row(line))
@@ -202,15 +226,41 @@ def row(line: Line) -> str:
     return f"| {line.promise} | {line.prompt} | {line.held}/{line.seeds} (needs {line.needed}) | {figure} | {mark} |"
 
 
+def compare(paths: Sequence[Path]) -> str:
+    """Figures that were saved as demo-music-PRECISION.json, a bundle each, as one table."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    lines = [{(line["promise"], line["prompt"]): line for line in run["lines"]} for run in runs]
+    rows = [
+        "| promise | prompt | " + " | ".join(path.stem.rpartition("-")[2] for path in paths) + " |",
+        "|---" * (2 + len(runs)) + "|",
+    ]
+    for key in lines[0]:
+        cells = []
+        for line in (found.get(key) for found in lines):
+            mark = "" if line is None or line["holds"] else " **no**"
+            cells.append(
+                f"{line['held']}/{line['seeds']}, {line['figure']:g} {line['unit']}".strip() + mark if line else ""
+            )
+        rows.append(f"| {key[0]} | {key[1]} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.demo_music", description=__doc__)
     parser.add_argument("--model", default="demo", help="a model's name, or a bundle's folder")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--save", type=Path, help="JSON file of the figures")
+    parser.add_argument("--long-seeds", type=int, default=10, help="of long clips and edits")
+    parser.add_argument("--compare", type=Path, nargs="+", metavar="JSON", help="only print saved figures as one table")
     options = parser.parse_args()
+    if options.compare:
+        print(compare(options.compare))
+        return
     print("| promise | prompt | seeds that hold | median | holds |\n|---|---|---|---|---|", flush=True)
-    lines = measure(options.model, range(options.seeds), options.parts.split(","), lambda text: print(text, flush=True))
+    seeds, parts = range(options.seeds), options.parts.split(",")
+    with Pipeline.load(options.model) as pipeline:
+        lines = measure(pipeline, seeds, options.long_seeds, parts, lambda text: print(text, flush=True))
     held = sum(line.holds for line in lines)
     print(f"\n{held} of {len(lines)} hold")
     if options.save:

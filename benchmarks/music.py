@@ -27,8 +27,8 @@ def _mono(audio: Audio) -> Audio:
     return np.ascontiguousarray(audio.mean(axis=0), np.float32)
 
 
-def _onsets(audio: Audio, rate: int, hop: int = _HOP) -> NDArray[np.float64]:
-    envelope = librosa.onset.onset_strength(y=_mono(audio), sr=rate, hop_length=hop)
+def _onsets(audio: Audio, rate: int) -> NDArray[np.float64]:
+    envelope = librosa.onset.onset_strength(y=_mono(audio), sr=rate, hop_length=_HOP)
     return np.asarray(envelope, np.float64)
 
 
@@ -65,11 +65,14 @@ def strongest_pulse(audio: Audio, rate: int, slowest: float = 40.0, fastest: flo
     return best, 60 * rate / _HOP / at if at else 0.0
 
 
-def beat_phase(audio: Audio, rate: int, beats_a_minute: float, start: float = 0.0) -> float:
-    """When beats fall, in seconds after a multiple of the beat counted from the beginning of the piece; `start` is
-    where in the piece `audio` begins. The phase of the onset strength at the beat's frequency."""
+def beat_phase(audio: Audio, rate: int, beats_a_minute: float, start: float = 0.0, below: float = 80.0) -> float:
+    """When the beat's drum is struck, in seconds after a multiple of the beat counted from the beginning of the piece;
+    `start` is where in the piece `audio` begins. The phase, at the beat's frequency, of the onsets `below` so many Hz:
+    what is above has a phase of its own, which hats alone move by half a beat."""
     hop = 128
-    envelope = _onsets(audio, rate, hop)
+    bins = np.square(np.abs(librosa.stft(_mono(audio), n_fft=4096, hop_length=hop)))
+    low = bins[: int(below * 4096 / rate) + 1].sum(axis=0, keepdims=True)
+    envelope = np.asarray(librosa.onset.onset_strength(S=librosa.power_to_db(low), sr=rate, hop_length=hop), np.float64)
     times = start + np.arange(len(envelope)) * hop / rate
     beat = 60 / beats_a_minute
     turn = np.angle(np.sum((envelope - envelope.mean()) * np.exp(-2j * np.pi * times / beat)))

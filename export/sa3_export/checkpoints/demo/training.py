@@ -73,7 +73,7 @@ class Trainer:
         self.model = DemoNetworks(*read_configs())
         self.optimiser = Optimiser(self.model, recipe.muon_lr, recipe.adam_lr)
         self.average = {name: value.detach().clone() for name, value in self.model.named_parameters()}
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._examples = Examples(tokenizer, recipe.seed * recipe.workers + rank, recipe.tokens)
         self._batches = 0
 
@@ -122,7 +122,7 @@ class Trainer:
 
     def begin_with(self, checkpoint: Path) -> None:
         """Take the weights of a finished checkpoint; all else begins anew."""
-        read_checkpoint(checkpoint, self.model, self._tokenizer)
+        read_checkpoint(checkpoint, self.model, self.tokenizer)
         self.average = {name: value.detach().clone() for name, value in self.model.named_parameters()}
 
     def load(self, path: Path) -> None:

@@ -64,22 +64,55 @@ def test_a_piece_with_an_end_is_silent_after_it_and_not_before() -> None:
         assert song.activations[90:100].any()
 
 
+@pytest.mark.parametrize("style", [name for name in STYLES if name != "effects"])
+def test_a_window_is_a_part_of_the_whole_song(style: str) -> None:
+    start, layers = 300, STYLES[style].layers
+    whole, window, ended = (
+        compose(np.random.default_rng(2), frames, style=style, layers=layers, start=begin, end=end).activations
+        for frames, begin, end in ((380, 0, None), (80, start, None), (80, start, 340))
+    )
+    assert np.allclose(window[32:], whole[start + 32 :])  # before that, what rings on from the phrase before
+    assert np.allclose(ended[:20], window[:20])
+    assert not ended[40:].any()
+
+
+def test_a_caption_that_leaves_the_layers_open_gets_several_arrangements() -> None:
+    rng = np.random.default_rng(0)
+    heard: dict[str, set[tuple[str, ...]]] = {"lofi": set(), "techno": set(), "lofi hip hop": set()}
+    for index in range(900):
+        song = compose(rng, 1, style="lofi" if index % 3 else "techno")
+        heard.get(caption(rng, song), set()).add(song.layers)
+    assert min(map(len, heard.values())) >= 3
+    assert {"drums" in layers for layers in heard["lofi"]} == {True, False}
+    assert all("drums" in layers for name in ("techno", "lofi hip hop") for layers in heard[name])
+
+
+def test_drums_that_are_left_out_can_be_said_to_be() -> None:
+    rng = np.random.default_rng(0)
+    captions = [caption(rng, compose(rng, 1, style="lofi", layers=("bass", "piano", "bells"))) for _ in range(60)]
+    assert any("no drums" in text or "without drums" in text for text in captions)
+    assert not any(
+        "hip hop" in text or "beat" in text.replace("no beat", "").replace("without beat", "") for text in captions
+    )
+
+
 def test_a_seed_gives_the_same_song() -> None:
     first, second, other = (compose(np.random.default_rng(seed), 128, style="lofi") for seed in (3, 3, 4))
     assert np.array_equal(first.activations, second.activations)
     assert not np.array_equal(first.activations, other.activations)
 
 
-def test_captions_name_every_layer_of_a_part_and_a_key_that_has_to_be_said() -> None:
-    rng = np.random.default_rng(0)
+def test_captions_name_every_layer_of_a_part_and_mostly_a_key_that_is_not_the_styles_own() -> None:
+    rng, named = np.random.default_rng(0), 0
     for _ in range(200):
         song = compose(rng, 1, style="house", key=(4, "minor"), layers=("drums", "bass"))
         text = caption(rng, song)
         assert any(word in text for word in ("drum", "beat"))
         assert "bass" in text
-        assert key_name(4, "minor") in text
+        named += key_name(4, "minor") in text
         drums = compose(rng, 1, style="techno", layers=("drums",))
         assert "minor" not in caption(rng, drums)
+    assert 160 < named < 200
 
 
 def test_the_tokenizer_reads_words_in_any_case_and_letters_for_the_rest() -> None:

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from sa3_export.checkpoints.demo.atoms import render
+from sa3_export.checkpoints.demo.checkpoint import write_checkpoint
 from sa3_export.checkpoints.demo.clock import angular_frequencies
 from sa3_export.checkpoints.demo.codec import write_codec
-from sa3_export.checkpoints.demo.corpus import STYLES, compose
-from sa3_export.checkpoints.demo.examples import latent_scale
+from sa3_export.checkpoints.demo.corpus import FRAMES_A_SECOND, STYLES, compose
+from sa3_export.checkpoints.demo.examples import LONGEST, Examples, latent_scale
 from sa3_export.checkpoints.demo.network import DemoNetworks
 from sa3_export.checkpoints.demo.sizes import read_configs
 from sa3_export.checkpoints.demo.training import Recipe, Trainer, draw_times
@@ -69,6 +70,36 @@ def test_times_are_those_of_the_sampler() -> None:
     times = draw_times(4000, torch.Generator().manual_seed(0))
     assert 0.08 < float((times == 1).float().mean()) < 0.17
     assert 0.11 < float(times.min()) < 0.2
+
+
+def test_windows_reach_the_end_of_the_longest_clip_and_long_pieces_end_there() -> None:
+    examples = Examples(make_tokenizer(captions=400), seed=0, tokens=128)
+    ends = []
+    for number in range(120):
+        batch = examples.batch(number, {64: 0.5, 128: 0.5})
+        window = batch.latents.shape[-1]
+        assert batch.offset + window <= LONGEST
+        ends.append(batch.offset + window)
+        for latents, seconds in zip(batch.latents, batch.seconds, strict=True):
+            left = float(seconds) * FRAMES_A_SECOND - batch.offset
+            assert not latents[:, math.ceil(left) + 1 :].any()
+    assert max(ends) == LONGEST
+    assert min(ends) <= 128
+
+
+def test_training_can_begin_with_a_checkpoint_whose_words_it_keeps(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    networks, tokenizer = DemoNetworks(*read_configs()), make_tokenizer(captions=400)
+    write_checkpoint(tmp_path, networks, tokenizer)
+    trainer = Trainer(Recipe(workers=1), make_tokenizer(captions=800))
+    trainer.begin_with(tmp_path)
+    for name, value in networks.dit.named_parameters():
+        assert torch.equal(value, trainer.model.dit.get_parameter(name)), name
+    other = trainer.tokenizer.token_to_id("▁techno")
+    mine = tokenizer.token_to_id("▁techno")
+    wanted = networks.text.embed_tokens.weight[mine].bfloat16().float()
+    assert torch.equal(trainer.model.text.embed_tokens.weight[other], wanted)
+    assert torch.equal(trainer.average["text.embed_tokens.weight"][other], wanted)
 
 
 def test_training_learns_repeats_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
