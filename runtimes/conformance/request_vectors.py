@@ -39,6 +39,7 @@ def request_vectors(demo: Bundle) -> Made:
         "times": [_parsed(text, "seconds", parse_time) for text in _TIMES],
         "regions": [_parsed(text, "region", _region) for text in _REGIONS],
         "refused": [_refused(demo, request, recording) for request, recording in _REFUSED],
+        "commands": {"files": _FILES, "refused": [{"arguments": words, "says": says} for words, says in _COMMANDS]},
         "records": _records(),
         "numbers": [{"bits": _double_bits(value), "canonical": canonical(value)} for value in _NUMBERS],
     }
@@ -87,6 +88,41 @@ def _digits(value: float) -> str:
 
 def _double_bits(value: float) -> str:
     return f"{int(np.float64(value).view(np.uint64)):016x}"
+
+
+# Commands that are refused with exit 2 before anything is computed, where `_FILES` lie, and what the message has in it.
+# MODEL stands for the demo's folder.
+_FILES: _Json = {"there.wav": "", "there.npy": "", "noise.wav": "no audio"}
+_GENERATE = ["generate", "x", "--model", "MODEL"]
+_COMMANDS: tuple[tuple[list[str], str], ...] = (
+    (["render"], "No such command 'render'."),
+    (["generate", "--model", "MODEL"], 'give a prompt (it may be empty, "")'),
+    (["generate", "x", "--model", "nothing/here"], "no bundle lies"),
+    ([*_GENERATE, "y"], "Got unexpected extra argument(s) (y)"),
+    ([*_GENERATE, "--frobnicate"], "No such option: --frobnicate"),
+    ([*_GENERATE, "--seconds"], "Option '--seconds' requires an argument."),
+    ([*_GENERATE, "--seconds", "long"], "Invalid value for '--seconds'"),
+    ([*_GENERATE, "--steps", "2.5"], "Invalid value for '--steps'"),
+    ([*_GENERATE, "--seed", "-1"], "seed must be between 0 and 4294967295, got -1"),
+    ([*_GENERATE, "--seconds", "1e9"], "the longest clip is 120 s"),
+    ([*_GENERATE, "--threads", "0"], "threads must be from 1 to"),
+    ([*_GENERATE, "-o", "a"], "the output a has no suffix; choose wav"),
+    ([*_GENERATE, "-o", "a.xyz"], ".xyz is no known format; choose wav"),
+    ([*_GENERATE, "-o", "nowhere/a.wav"], "the directory nowhere does not exist"),
+    (
+        [*_GENERATE, "-o", "there.wav"],
+        "there.wav exists and is not replaced; --overwrite does, without --output a clip",
+    ),
+    ([*_GENERATE, "--save-latents", "there.npy"], "there.npy exists and is not replaced; --overwrite does"),
+    ([*_GENERATE, "--save-latents", "a.txt"], "the latents must be a .npy file, got a.txt"),
+    ([*_GENERATE, "--bits", "12"], "wav cannot store 12 bits; choose 24 or 16 or float"),
+    ([*_GENERATE, "--init-audio", "none.wav"], "the audio file none.wav does not exist"),
+    ([*_GENERATE, "--init-audio", "noise.wav"], "noise.wav cannot be read as audio: its format is unknown"),
+    (
+        [*_GENERATE, "--init-audio", "there.wav", "-o", "there.wav", "--overwrite"],
+        "there.wav is the recording that is edited and would be lost; name another file",
+    ),
+)
 
 
 def _region(text: str) -> list[float | None]:

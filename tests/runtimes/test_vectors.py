@@ -11,6 +11,8 @@ from make_vectors import all_vectors, out_of_date
 from run_vectors import input_array, make_bundles
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, create_engine
+from sa3_edge.models.catalog import DEMO
+from tests.conftest import RunCli
 from vector_format import VECTORS, Made, npy_file, read_npy
 
 
@@ -50,6 +52,19 @@ def test_one_int8_step_is_near_the_fp32_one(bundles: Path) -> None:
         error = outputs[kept["name"]].ravel()[:: kept["stride"]] - expected
         snr = 20 * np.log10(np.linalg.norm(expected) / np.linalg.norm(error))
         assert content["int8_db"] <= snr < 80
+
+
+def test_commands_are_refused_as_hosts_must(tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = json.loads((VECTORS / "requests.json").read_text(encoding="ascii"))["commands"]
+    for name, text in commands["files"].items():
+        (tmp_path / name).write_text(text, encoding="ascii")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    for case in commands["refused"]:
+        code, out, err = run_cli(*(DEMO if word == "MODEL" else word for word in case["arguments"]))
+        assert (code, out) == (2, ""), case
+        assert case["says"] in err
+    assert {path.name for path in tmp_path.iterdir()} == set(commands["files"])
 
 
 def test_the_bundle_of_a_case_is_what_the_file_says(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ export function decodeWav(data: Uint8Array, name: string): Wav {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   const tag = (at: number): string => String.fromCharCode(...data.subarray(at, at + 4));
   if (data.length < 12 || tag(0) !== 'RIFF' || tag(8) !== 'WAVE') {
-    throw new RequestError(`${name} cannot be read as audio: it is no WAV file; convert it to wav`);
+    throw new RequestError(`${name} cannot be read as audio: its format is unknown; convert it to wav`);
   }
   let format: { kind: number; channels: number; rate: number; bits: number } | undefined;
   let samples: Float32Array[] | undefined;

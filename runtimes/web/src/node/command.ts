@@ -1,5 +1,7 @@
 /** The command line, for proofs and scripts: options, messages and exits as `sa3-edge generate` has them. */
 
+import { stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { type Bits } from '../audio/wav.js';
 import { buildRequest, type ClipOptions, NO_OPTIONS } from '../clips/options.js';
@@ -20,16 +22,18 @@ const USAGE = `usage: cli.js generate PROMPT --model DIR [options]
   --inpaint A:B          make a part anew, seconds or mm:ss; repeatable
   --extend S             go on for so many seconds after the recording
   --prepend S            begin so many seconds before the recording
-  --no-splice            do not put the recording's own samples back where it is kept
+  --splice, --no-splice  put the recording's own samples back where it is kept (default) or not
   --cfg X                classifier-free guidance; 1 is none. The model's own by default
   --negative-prompt P    what guidance leads away from
   --apg X                adaptive projected guidance: 1 all (default), 0 plain guidance
   --output, -o FILE      the wav file to write; named after the prompt by default
+  --overwrite            replace files that are there
   --bits B               16, 24 (default) or float
-  --no-limiter           do not turn peaks down
+  --limiter, --no-limiter  turn peaks down, not clip them (default), or not
   --save-latents FILE    also write the latents, (1, C, T) float32 .npy
   --json                 print one JSON object
   --quiet, -q            print only errors
+  --debug                show a traceback with errors
   --device D             cpu (onnxruntime-node), wasm, or auto (default): cpu where it is installed
   --threads N            CPU threads
   --version, --help, -h`;
@@ -49,12 +53,11 @@ export async function main(args: string[]): Promise<number> {
     return 0;
   } catch (error) {
     if (stop.signal.aborted) return INTERRUPTED;
-    if (!(error instanceof Sa3Error)) {
-      process.stderr.write(`error: ${error instanceof Error ? error.name : 'Error'}: ${messageOf(error)} (a fault of sa3-edge)\n`);
-      return 1;
-    }
-    process.stderr.write(`error: ${error.message}\n`);
-    return error.exitCode;
+    const known = error instanceof Sa3Error;
+    const fault = `a fault of sa3-edge: ${error instanceof Error ? error.name : 'Error'}: ${messageOf(error)}`;
+    process.stderr.write(`error: ${known ? error.message : fault}\n`);
+    if (args.includes('--debug') && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`);
+    return known ? error.exitCode : 1;
   } finally {
     process.removeListener('SIGINT', interrupt);
   }
@@ -64,13 +67,13 @@ const STRING = { type: 'string' } as const;
 const FLAG = { type: 'boolean' } as const;
 
 async function run(args: string[], signal: AbortSignal): Promise<void> {
-  const { values, positionals } = parse(args);
+  const { values, positionals, tokens } = parse(args);
   if (values.help || !args.length) return print(USAGE);
   if (values.version) return print(`sa3-edge ${VERSION}`);
   const [command, prompt, ...more] = positionals;
-  if (command !== 'generate') throw new RequestError(`unknown command '${command ?? ''}'; the one there is: generate`);
+  if (command !== 'generate') throw new RequestError(`No such command '${command ?? ''}'.`);
   if (prompt === undefined) throw new RequestError('give a prompt (it may be empty, "")');
-  if (more.length) throw new RequestError(`one prompt, please: what is '${more[0]}'?`);
+  if (more.length) throw new RequestError(`Got unexpected extra argument(s) (${more.join(' ')})`);
   if (values.model === undefined) throw new RequestError("name the bundle's folder: --model DIR");
 
   const options: ClipOptions = {
@@ -88,14 +91,20 @@ async function run(args: string[], signal: AbortSignal): Promise<void> {
     inpaint: values.inpaint ?? [],
     extend: real('extend', values.extend),
     prepend: real('prepend', values.prepend),
-    splice: !values['no-splice'],
-    limiter: !values['no-limiter'],
+    splice: last(tokens, 'splice'),
+    limiter: last(tokens, 'limiter'),
   };
-  const files: ClipFiles = { audio: values.output ?? null, latents: values['save-latents'] ?? null, bits: bitsOf(values.bits) };
-  const threads = whole('threads', values.threads);
+  const files: ClipFiles = {
+    audio: values.output ?? null,
+    latents: values['save-latents'] ?? null,
+    bits: bitsOf(values.bits),
+    overwrite: values.overwrite ?? false,
+  };
+  const threads = threadsOf(whole('threads', values.threads));
   await checkFiles(files, options.init_audio);
   const recording = options.init_audio === null ? null : await openRecording(options.init_audio);
   const request = buildRequest(prompt, options, recording && recording.source);
+  if (!(await stat(values.model).catch(() => null))?.isDirectory()) throw new RequestError(`no bundle lies in ${values.model}`);
   const device = (values.device ?? 'auto') as Device;
   const pipeline = await Pipeline.open(values.model, { device, signal, ...(threads !== null && { threads }) });
   const quiet = values.json || values.quiet || !process.stderr.isTTY;
@@ -116,6 +125,7 @@ function parse(args: string[]) {
     return parseArgs({
       args: withNegativeNumbers(args),
       allowPositionals: true,
+      tokens: true,
       options: {
         model: { ...STRING, short: 'm' },
         seconds: { ...STRING, short: 's' },
@@ -128,13 +138,17 @@ function parse(args: string[]) {
         inpaint: { ...STRING, multiple: true },
         extend: STRING,
         prepend: STRING,
+        splice: FLAG,
         'no-splice': FLAG,
         cfg: STRING,
         'negative-prompt': STRING,
         apg: STRING,
         output: { ...STRING, short: 'o' },
         bits: STRING,
+        overwrite: FLAG,
+        limiter: FLAG,
         'no-limiter': FLAG,
+        debug: FLAG,
         'save-latents': STRING,
         json: FLAG,
         quiet: { ...FLAG, short: 'q' },
@@ -145,8 +159,23 @@ function parse(args: string[]) {
       },
     });
   } catch (error) {
-    throw new RequestError(messageOf(error).split(/[.\n]/)[0]!);
+    const message = messageOf(error);
+    const option = /--[\w-]+|-\w/.exec(message.replace(/-\w, /, ''))?.[0];
+    if (message.startsWith('Unknown option')) throw new RequestError(`No such option: ${option}`);
+    if (/argument (missing|is ambiguous)/.test(message)) throw new RequestError(`Option '${option}' requires an argument.`);
+    throw new RequestError(message.split(/[.\n]/)[0]!);
   }
+}
+
+/** Of two flags that say the opposite, the last one counts; without one it is on. */
+function last(tokens: readonly { kind: string; name?: string }[], flag: string): boolean {
+  return tokens.findLast(({ name }) => name === flag || name === `no-${flag}`)?.name !== `no-${flag}`;
+}
+
+function threadsOf(threads: number | null): number | null {
+  const most = availableParallelism();
+  if (threads === null || (threads >= 1 && threads <= most)) return threads;
+  throw new RequestError(`threads must be from 1 to ${most}, the logical cores of this machine, got ${threads}`);
 }
 
 /** `--seed -1` is a number that is refused, not an option that is missing: as `--seed=-1` it is understood. */
@@ -166,13 +195,15 @@ function withNegativeNumbers(args: readonly string[]): string[] {
 function real(name: string, text: string | undefined): number | null {
   if (text === undefined) return null;
   const number = Number(text);
-  if (text.trim() === '' || Number.isNaN(number)) throw new RequestError(`--${name} must be a number, got '${text}'`);
+  if (text.trim() === '' || Number.isNaN(number)) {
+    throw new RequestError(`Invalid value for '--${name}': '${text}' is not a valid number`);
+  }
   return number;
 }
 
 function whole(name: string, text: string | undefined): number | null {
   if (text === undefined) return null;
-  if (!/^-?\d+$/.test(text)) throw new RequestError(`--${name} must be a whole number, got '${text}'`);
+  if (!/^-?\d+$/.test(text)) throw new RequestError(`Invalid value for '--${name}': '${text}' is not a valid integer`);
   return Number(text);
 }
 

@@ -2,7 +2,7 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { access, link, lstat, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, dirname, extname, join, relative, resolve } from 'node:path';
 import { AudioSource } from '../audio/recording.js';
@@ -23,6 +23,8 @@ export interface ClipFiles {
   readonly audio: string | null;
   readonly latents: string | null;
   readonly bits: Bits;
+  /** Replace files that are there. */
+  readonly overwrite: boolean;
 }
 
 /** A clip that was written, with the notes that writing it added. */
@@ -45,12 +47,18 @@ export async function checkFiles(files: ClipFiles, recording: string | null): Pr
     if (suffix.toLowerCase() !== '.wav') throw new RequestError(`${suffix} is no known format; choose wav`);
   }
   await checkDestination(files.audio ?? join('.', 'clip.wav'));
-  if (recording === null) return;
   for (const path of [files.audio, files.latents]) {
-    if (path !== null && (await isSameFile(path, recording))) {
+    if (path === null) continue;
+    if (recording !== null && (await isSameFile(path, recording))) {
       throw new RequestError(`${path} is the recording that is edited and would be lost; name another file`);
     }
+    if (!files.overwrite && (await lstat(path).catch(() => null))) throw new RequestError(isThere(path, path === files.audio));
   }
+}
+
+function isThere(path: string, audio: boolean): string {
+  const otherwise = audio ? ', without --output a clip gets a name of its own' : '';
+  return `${path} exists and is not replaced; --overwrite does${otherwise}`;
 }
 
 async function checkDestination(path: string): Promise<void> {
@@ -108,9 +116,9 @@ export async function writeClip(
   }
   const info = { INAM: title, ISFT: `sa3-edge ${VERSION}`, ICMT: encodeRecord(record) };
   const { data, clipped } = encodeWav(made.audio, made.sampleRate, files.bits, info);
-  await writeWhole(audio, data);
+  await writeWhole(audio, data, files.overwrite);
   if (clipped) notes.push(`${clipped} samples were louder than full scale and are clipped`);
-  if (files.latents !== null) await writeWhole(files.latents, encodeNpy(made.latents, made.latentsShape));
+  if (files.latents !== null) await writeWhole(files.latents, encodeNpy(made.latents, made.latentsShape), files.overwrite);
   return { audio, latents: files.latents, notes, record };
 }
 
@@ -122,16 +130,23 @@ function storedPath(recording: string | null, clip: string): string | null {
   return named.length === 1 || named.length === parts.length ? parts.join('/') : basename(recording);
 }
 
-async function writeWhole(path: string, data: Uint8Array): Promise<void> {
+async function writeWhole(path: string, data: Uint8Array, replace: boolean): Promise<void> {
   const temporary = join(dirname(path), `.sa3-edge-${randomBytes(6).toString('hex')}`);
   try {
     await writeFile(temporary, data);
-    await rename(temporary, path);
+    // A link, unlike a move, does not replace what came there meanwhile; some file systems have none.
+    const linked = !replace && (await link(temporary, path).then(() => true, refuseReplacing));
+    if (!linked) await rename(temporary, path);
   } catch (error) {
     throw new Sa3Error(`${path} cannot be written: ${(error as Error).message}`);
   } finally {
     await rm(temporary, { force: true });
   }
+}
+
+function refuseReplacing(error: NodeJS.ErrnoException): boolean {
+  if (error.code === 'EEXIST') throw error;
+  return false;
 }
 
 /** A readable name in the current directory that no file has: lofi-piano-42.wav, lofi-piano-42-2.wav. */

@@ -79,9 +79,9 @@ internal class WavFile private constructor(
 
         private fun open(file: File, data: RandomAccessFile): WavFile {
             fun refuse(reason: String): Nothing = throw RequestException("$file cannot be read as audio: $reason")
-            if (data.length() < 12 || name(data) != "RIFF") refuse("its format is unknown; this host reads WAV files")
+            if (data.length() < 12 || name(data) != "RIFF") refuse("its format is unknown; convert it to wav")
             data.skipBytes(4)
-            if (name(data) != "WAVE") refuse("its format is unknown; this host reads WAV files")
+            if (name(data) != "WAVE") refuse("its format is unknown; convert it to wav")
             var format: ByteBuffer? = null
             while (data.filePointer + 8 <= data.length()) {
                 val chunk = name(data)

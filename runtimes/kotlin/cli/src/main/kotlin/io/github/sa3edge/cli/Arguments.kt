@@ -140,7 +140,7 @@ private class Typed(private val given: Map<String, List<String>>) {
             file("--output"),
             file("--save-latents"),
             WavDepth.values().firstOrNull { it.key == bits }
-                ?: throw RequestException("wav cannot store $bits bits; choose ${WavDepth.values().joinToString(" or ") { it.key }}"),
+                ?: throw RequestException("wav cannot store $bits bits; choose 24 or 16 or float"),
             "--overwrite" in given,
             integer("--threads")?.coerceIn(Int.MIN_VALUE.toLong(), Int.MAX_VALUE.toLong())?.toInt(),
             "--json" in given,

@@ -113,7 +113,7 @@ private fun checkFiles(arguments: Arguments) {
     arguments.latents?.let { if (it.extension != "npy") throw RequestException("the latents must be a .npy file, got $it") }
     arguments.output?.let { file ->
         if (file.extension.isEmpty()) throw RequestException("the output $file has no suffix; choose wav, as in a.wav")
-        if (file.extension.lowercase() != "wav") throw RequestException(".${file.extension} is no format of this host; choose wav")
+        if (file.extension.lowercase() != "wav") throw RequestException(".${file.extension} is no known format; choose wav")
     }
     for (file in listOfNotNull(arguments.output ?: File("untitled.wav"), arguments.latents)) {
         val folder = file.absoluteFile.parentFile
@@ -124,7 +124,8 @@ private fun checkFiles(arguments: Arguments) {
             throw RequestException("$file is the recording that is edited and would be lost; name another file")
         }
         if ((file == arguments.output || file == arguments.latents) && file.exists() && !arguments.overwrite) {
-            throw RequestException("$file is there already; name another file, or say --overwrite")
+            val otherwise = if (file == arguments.output) ", without --output a clip gets a name of its own" else ""
+            throw RequestException("$file exists and is not replaced; --overwrite does$otherwise")
         }
         try {
             File.createTempFile(".sa3-edge-", ".tmp", folder).delete()
