@@ -101,6 +101,12 @@ def generate(
     threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
     count: Annotated[int, typer.Option(help="Several clips, of seeds S, S+1, ...", rich_help_panel=OUTPUT)] = 1,
+    best_of: Annotated[
+        int, typer.Option(help="Make clips of so many seeds, keep the one that measures best.", rich_help_panel=OUTPUT)
+    ] = 1,
+    check: Annotated[
+        bool, typer.Option("--check", help="Measure the clip and say its faults; see check.", rich_help_panel=OUTPUT)
+    ] = False,
     takes: Annotated[
         int | None,
         typer.Option(
@@ -146,7 +152,7 @@ def generate(
     files = with_usual(chosen(FileOptions, options), usual)
     clip = chosen(ClipOptions, options, prompt=prompt)
     run = single.RunOptions(
-        model, engine, threads, json, quiet, verbose, play, single.compute_units(engine, compute_units)
+        model, engine, threads, json, quiet, verbose, play, single.compute_units(engine, compute_units), check, best_of
     )
     if (prompt is None) == (prompts is None):
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
@@ -162,6 +168,20 @@ def generate(
         raise RequestError("--count does not go with --prompts")
     else:
         prompt_list.run(prompts, clip, usual.get("seconds"), files, run)
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Sound files.")],
+    json: Json = False,
+) -> None:
+    """Measure a clip: its seam as a loop, tempo, loudness (ITU-R BS.1770), true peak, silence, DC, clipped samples.
+
+    Loudness needs the extra "measure", tempo the extra "tempo".
+    """
+    from sa3_edge.cli import check as checking
+
+    checking.run(files, json)
 
 
 @app.command()

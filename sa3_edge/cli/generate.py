@@ -39,6 +39,8 @@ class RunOptions:
     verbose: bool = False
     play: bool = False
     compute_units: str | None = None
+    check: bool = False
+    best_of: int = 1
 
 
 def compute_units(engine: str, given: str | None) -> str | None:
@@ -71,13 +73,13 @@ def run(
     to_stdout = files.output == STDOUT
     if to_stdout:
         files = replace(files, output=None)
-    job = prepare(clip_options, files, count, elsewhere=to_stdout)
+    job = prepare(clip_options, files, count, elsewhere=to_stdout, check=options.check, best_of=options.best_of)
     if to_stdout and (count > 1 or options.json):
         raise RequestError("standard output takes one clip, without --json")
     player = open_player() if options.play else None
     pipeline = open_pipeline(options)
     opened(pipeline)
-    with stage_bars(STAGES, quiet=options.json or options.quiet, clips=count) as bars:
+    with stage_bars(STAGES, quiet=options.json or options.quiet, clips=count * options.best_of) as bars:
         for clip in job.run(pipeline, bars, sink=_StandardOutput() if to_stdout else None, hear=player):
             if player is not None:
                 player.finish()

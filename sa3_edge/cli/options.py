@@ -73,7 +73,16 @@ def spelled(message: str) -> str:
     return re.sub(r"`(\w+)(?:: (true|false))?`", _flag, message)
 
 
-_OTHERS = ("count", "prompts", "model", "engine", "threads", "compute_units")  # options of a run, not of a clip
+_OTHERS = (
+    "best_of",
+    "check",
+    "count",
+    "prompts",
+    "model",
+    "engine",
+    "threads",
+    "compute_units",
+)  # options of a run, not of a clip
 
 
 def _flag(match: re.Match[str]) -> str:

@@ -24,6 +24,8 @@ def run(
         ("--save-latents", files.save_latents is not None),
         ("--play", options.play),
         ("--verbose", options.verbose),
+        ("--check", options.check),
+        ("--best-of", options.best_of != 1),
     ):
         if given:
             raise RequestError(f"{option} does not go with --prompts")

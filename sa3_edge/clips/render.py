@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import sa3_edge
 from sa3_edge.audio.encoding import AudioWriter, Tags, Tempo
 from sa3_edge.audio.loudness import load_meter
+from sa3_edge.clips.check import Check, Watch, best, check_audio, why_best
 from sa3_edge.clips.files import ClipFiles, free_name, settle_files, sidecar_of
 from sa3_edge.clips.options import ClipOptions, FileOptions
 from sa3_edge.clips.record import Record, encode_record, make_record
@@ -31,6 +32,7 @@ from sa3_edge.files import whole_file
 from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress, Stream, settle_seeds
 
 MOST_CLIPS = 100_000  # of one request: their names are all looked at before the first is made
+MOST_SEEDS = 1000  # that one clip is the best of
 _LONGEST_TITLE = 100
 Hear = Callable[[NDArray[np.float32], int], None]  # audio (channels, n) as it is made, samples a second
 
@@ -66,12 +68,17 @@ class Clip:
 
 @dataclass(frozen=True)
 class Job:
-    """A request with all settled that does not need the model; `files` are those of each seed."""
+    """A request with all settled that does not need the model; `files` are those of each seed.
+
+    check: whether clips are measured; best_of: of how many seeds each clip that is kept is the best
+    """
 
     options: ClipOptions
     piece: Piece
     seeds: range
     files: tuple[ClipFiles, ...]
+    check: bool = False
+    best_of: int = 1
 
     def run(
         self,
@@ -88,8 +95,25 @@ class Job:
         each piece of audio. Raises RequestError, EngineError, and Sa3Error if a file cannot be written.
         """
         streams = stream_many(pipeline, self.piece, self.seeds, progress)
+        if self.best_of > 1:
+            yield self._best(streams, pipeline, sink, hear)
+            return
         for stream, files in zip(streams, self.files, strict=True):
             yield self._render(stream, pipeline, files, sink, hear)
+
+    def _best(self, streams: Iterator[Stream], pipeline: Pipeline, sink: Sink | None, hear: Hear | None) -> Clip:
+        """The clip that measures best; two at most are in memory. The others are not written."""
+        checks: list[Check] = []
+        kept: Stream | None = None
+        for stream in streams:
+            audio = stream.whole().audio
+            checks.append(check_audio(audio, stream.sample_rate, self.options))
+            if best(checks) == len(checks) - 1:
+                timings = {name: time for name, time in stream.timings.items() if name != "first_piece"}
+                kept = stream.replaced(iter([audio]), audio.shape[-1], timings=timings)
+        assert kept is not None
+        kept.notes.append(why_best(checks, self.seeds))
+        return self._render(kept, pipeline, self.files[best(checks)], sink, hear)
 
     def _tempo(self) -> Tempo | None:
         """What DAWs read of tempo and bars."""
@@ -109,8 +133,17 @@ class Job:
         if record.synthetic:
             notes.append(f"{record.model_name} is untrained (random weights): what it makes is noise")
         tags = _tags(record, files.tags, self._tempo(), self.options.loop)
+        watch, heard = Watch(), list[NDArray[np.float32]]()
+
+        def look(piece: NDArray[np.float32], rate: int) -> None:
+            watch(piece)
+            if self.check:
+                heard.append(piece)
+            if hear is not None:
+                hear(piece, rate)
+
         if files.audio is None:
-            clipped = _encode(stream, files, tags, sink or _Nowhere(), hear, patchable=False)
+            clipped = _encode(stream, files, tags, sink or _Nowhere(), look, patchable=False)
         else:
             name = _Name(self.options.prompt, stream.seed, files)
             otherwise = name.another if files.automatic else None
@@ -118,16 +151,23 @@ class Job:
                 whole_file(files.audio, replace=files.overwrite, otherwise=otherwise) as temporary,
                 temporary.open("wb") as file,
             ):
-                clipped = _encode(stream, files, tags, file, hear, patchable=True)
+                clipped = _encode(stream, files, tags, file, look, patchable=True)
             files = name.files
         if clipped:
             notes.append(f"{clipped} samples were louder than full scale and are clipped")
+        notes += watch.notes()
+        check = None
+        if self.check:
+            check = check_audio(np.concatenate(heard, axis=1), stream.sample_rate, self.options)
+            notes += [fault for fault in check.faults() if fault not in notes]
         if files.latents is not None:
             latents = io.BytesIO()  # np.save says nothing of the reason if it cannot write a file
             np.save(latents, stream.latents)
             with whole_file(files.latents, replace=files.overwrite) as temporary:
                 temporary.write_bytes(latents.getvalue())
         report = report_of(stream, files, record, notes)
+        if check is not None:
+            report["check"] = check.as_json()
         if files.sidecar is not None:
             with whole_file(files.sidecar, replace=files.overwrite) as temporary:
                 temporary.write_text(json_text(report), encoding="utf-8")
@@ -166,36 +206,50 @@ class _Nowhere:
         pass
 
 
-def _encode(stream: Stream, files: ClipFiles, tags: Tags, out: Sink, hear: Hear | None, *, patchable: bool) -> int:
+def _encode(stream: Stream, files: ClipFiles, tags: Tags, out: Sink, hear: Hear, *, patchable: bool) -> int:
     """Encode a clip as it is decoded; how many samples were clipped."""
     rate, channels = stream.sample_rate, stream.channels
     with AudioWriter(out, rate, channels, stream.samples, files.encoding, tags, patchable=patchable) as writer:
         for piece in stream:
             writer.write(piece)
             out.flush()
-            if hear is not None:
-                hear(piece, rate)
+            hear(piece, rate)
     out.flush()
     return writer.clipped
 
 
-def prepare(options: ClipOptions, files: FileOptions | None = None, count: int = 1, *, elsewhere: bool = False) -> Job:
+def prepare(
+    options: ClipOptions,
+    files: FileOptions | None = None,
+    count: int = 1,
+    *,
+    elsewhere: bool = False,
+    check: bool = False,
+    best_of: int = 1,
+) -> Job:
     """Settle seeds, names and encoding of `count` clips of seeds s, s + 1, ...
 
     `elsewhere`: the sound is not to be a file but goes to a sink. Raises RequestError for options that do not go
     together, for a recording that cannot be read and for files that cannot be made. Reads no model.
     """
-    seeds = settle_seeds(options.seed, count)
+    if not 1 <= best_of <= MOST_SEEDS:
+        raise RequestError(f"`best_of` must be from 1 to {MOST_SEEDS}, got {best_of}")
+    if best_of > 1 and count > 1:
+        raise RequestError("`best_of` and `count` do not go together: of all seeds one clip is kept")
+    seeds = settle_seeds(options.seed, max(count, best_of))
     if count > MOST_CLIPS:
         raise RequestError(f"count must be at most {MOST_CLIPS}, got {count}")
-    settled = settle_files(files or FileOptions(), options, seeds, elsewhere=elsewhere)
+    groups = [seeds] if best_of == 1 else [range(seed, seed + 1) for seed in seeds]
+    settled = tuple(
+        each for group in groups for each in settle_files(files or FileOptions(), options, group, elsewhere=elsewhere)
+    )
     options = replace(options, seed=seeds[0])
     piece = build_piece(options)
     if options.loop and settled[0].latents is not None:
         raise RequestError("`save_latents` and `loop` do not go together: a loop is made in several passes")
     if piece.endings.normalize is not None:
         load_meter()
-    return Job(options, piece, seeds, settled)
+    return Job(options, piece, seeds, settled, check, best_of)
 
 
 def render(
