@@ -47,6 +47,11 @@ def _hashed(path: Path) -> str:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
+def _peak(audio: Array) -> float:
+    """The largest magnitude, without a copy."""
+    return max(float(audio.max(initial=0.0)), -float(audio.min(initial=0.0)))
+
+
 class AudioSource:
     """A recording, read when it is needed and only as far as it is needed."""
 
@@ -113,7 +118,9 @@ class AudioSource:
         """Audio (channels, N) at `rate` Hz."""
         if audio.ndim != 2:
             raise RequestError(f"audio must be (channels, samples), got shape {audio.shape}")
-        return cls(name, rate, audio.shape[0], audio.shape[1], lambda frames: audio.T[:frames].astype(np.float32))
+        return cls(
+            name, rate, audio.shape[0], audio.shape[1], lambda frames: audio.T[:frames].astype(np.float32, copy=False)
+        )
 
     def samples_at(self, rate: int) -> int:
         """The recording's length in samples at another rate."""
@@ -136,15 +143,15 @@ class AudioSource:
         audio = self._read(needed)
         if not np.isfinite(audio).all():
             raise RequestError(f"{self.name} holds samples that are not numbers (NaN or infinity)")
-        if np.abs(audio).max(initial=0.0) > _LOUDEST:
-            raise RequestError(f"{self.name} is damaged: a sample is {np.abs(audio).max():g} times full scale")
+        if _peak(audio) > _LOUDEST:
+            raise RequestError(f"{self.name} is damaged: a sample is {_peak(audio):g} times full scale")
         if self.channels == 1:
             audio = np.repeat(audio, channels, axis=1)
         elif self.channels != channels:
             audio, gain = downmix(audio, channels, self._format)
             quieter = f", {-20 * math.log10(gain):.1f} dB quieter so that none clips" if gain < 1 else ""
             notes.append(f"{self.name} has {self.channels} channels; they are mixed to {channels}{quieter}")
-        if np.abs(audio).max(initial=0.0) < _SILENCE:
+        if _peak(audio) < _SILENCE:
             notes.append(f"{self.name} is silent where it is used")
         if rate != self.rate:
             import soxr

@@ -146,11 +146,12 @@ def generate(
     from sa3_edge.cli import generate as single
     from sa3_edge.cli import prompt_list
     from sa3_edge.clips.files import with_usual
+    from sa3_edge.clips.request import with_sections_read
     from sa3_edge.errors import RequestError
 
     usual = defaults()
     files = with_usual(chosen(FileOptions, options), usual)
-    clip = chosen(ClipOptions, options, prompt=prompt)
+    clip = with_sections_read(chosen(ClipOptions, options, prompt=prompt))
     run = single.RunOptions(
         model, engine, threads, json, quiet, verbose, play, single.compute_units(engine, compute_units), check, best_of
     )

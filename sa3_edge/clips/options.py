@@ -48,7 +48,10 @@ class ClipOptions:
 
     prompt: str = option("", "What to hear; may be empty.")
     seconds: float | None = option(
-        None, "Length of the clip: 30, or the recording's, by default.", short="-s", may_be_default=True
+        None,
+        "Length of the clip: 30, or the recording's, by default. At most an hour; more than a pass takes several.",
+        short="-s",
+        may_be_default=True,
     )
     seed: int | None = option(None, "The same seed gives the same music; random by default.")
     steps: int | None = option(None, "Denoising steps; the model's own by default.", may_be_default=True)
@@ -94,6 +97,18 @@ class ClipOptions:
     )
     beats: int | None = option(None, "Beats in a bar; 4 by default.", panel=COMPOSING, always_recorded=False)
     bpm_prompt: bool = option(True, "Say the tempo in the prompt.", panel=COMPOSING, always_recorded=False)
+    sections: str | None = option(
+        None,
+        "Parts in order, NAME:SECONDS,...; or a .toml or .json file of them. Each 2 s or more, an hour in all.",
+        panel=COMPOSING,
+        always_recorded=False,
+    )
+    section_prompt: list[str] = option(
+        list,
+        "The prompt of a part, NAME=PROMPT; PROMPT for parts without. Repeatable.",
+        panel=COMPOSING,
+        always_recorded=False,
+    )
     min_compose: float | None = option(
         None,
         "Compose at least so many seconds and cut off the rest: models may sound bright below 24.",
@@ -123,6 +138,8 @@ class ClipOptions:
         """What kind of clip these options make."""
         if self.loop:
             return "loop"
+        if self.sections is not None:
+            return "sections"
         if self.inpaint:
             return "inpainting"
         if self.extend is not None or self.prepend is not None:
@@ -131,7 +148,7 @@ class ClipOptions:
 
     def with_usual_seconds(self, usual: float | None) -> "ClipOptions":
         """The same with the length that the user has set as default, where nothing else says one."""
-        if self.seconds is None and self.init_audio is None and self.bars is None:
+        if all(given is None for given in (self.seconds, self.init_audio, self.bars, self.sections)):
             return replace(self, seconds=usual)
         return self
 

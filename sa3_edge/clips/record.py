@@ -57,8 +57,8 @@ def make_record(
             steps=made.steps,
             headroom=made.headroom,
             cfg=made.guidance,
-            # A continuation's length follows from its recording, that of bars from the tempo.
-            seconds=None if options.mode == "continuation" or options.bars is not None else made.seconds,
+            # Some lengths follow from something else: a recording, the tempo, the sections.
+            seconds=None if options.mode == "continuation" or options.bars or options.sections else made.seconds,
         ),
         recorded=True,
     )

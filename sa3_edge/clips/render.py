@@ -10,6 +10,7 @@ seeds, before any work; `Job.run` then makes clip after clip.
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -21,12 +22,14 @@ from sa3_edge.audio.encoding import AudioWriter, Tags, Tempo
 from sa3_edge.audio.loudness import load_meter
 from sa3_edge.clips.check import Check, Watch, best, check_audio, why_best
 from sa3_edge.clips.files import ClipFiles, free_name, settle_files, sidecar_of
-from sa3_edge.clips.options import ClipOptions, FileOptions
+from sa3_edge.clips.options import ClipOptions, FileOptions, as_json
 from sa3_edge.clips.record import Record, encode_record, make_record
 from sa3_edge.clips.report import json_text, report_of
 from sa3_edge.clips.request import build_piece
+from sa3_edge.compose.long_form import Pass
 from sa3_edge.compose.piece import Piece, stream_many
 from sa3_edge.compose.tempo import BEATS
+from sa3_edge.compose.unfinished import Unfinished
 from sa3_edge.errors import RequestError
 from sa3_edge.files import whole_file
 from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress, Stream, settle_seeds
@@ -34,6 +37,8 @@ from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress, Stream, set
 MOST_CLIPS = 100_000  # of one request: their names are all looked at before the first is made
 MOST_SEEDS = 1000  # that one clip is the best of
 _LONGEST_TITLE = 100
+# What is done when the passes are.
+_AFTER_PASSES = ("trim_silence", "fade_in", "fade_out", "normalize", "peak", "limiter")
 Hear = Callable[[NDArray[np.float32], int], None]  # audio (channels, n) as it is made, samples a second
 
 
@@ -94,12 +99,28 @@ class Job:
         file is left half-written. `sink` takes the bytes of a job that was prepared with `elsewhere`; `hear` is given
         each piece of audio. Raises RequestError, EngineError, and Sa3Error if a file cannot be written.
         """
-        streams = stream_many(pipeline, self.piece, self.seeds, progress)
+        passes = self.piece.passes(pipeline.bundle.manifest)
+        if passes and self.files[0].latents is not None:
+            raise RequestError("a piece of several passes has no latents: leave out `save_latents`")
+        kept = partial(self._unfinished, pipeline) if passes else None
+        streams = stream_many(pipeline, self.piece, self.seeds, progress, kept)
         if self.best_of > 1:
             yield self._best(streams, pipeline, sink, hear)
-            return
-        for stream, files in zip(streams, self.files, strict=True):
-            yield self._render(stream, pipeline, files, sink, hear)
+        else:
+            for stream, files in zip(streams, self.files, strict=True):
+                yield self._render(stream, pipeline, files, sink, hear)
+
+    def _unfinished(self, pipeline: Pipeline, seed: int) -> Unfinished:
+        """Where passes are kept until the piece is written: by all that its samples depend on."""
+        options = as_json(replace(self.options, seed=seed), recorded=True)
+        return Unfinished.of(
+            {
+                "version": sa3_edge.__version__,
+                "bundle": pipeline.bundle.id,
+                "engine": pipeline.engine,
+                **{name: value for name, value in options.items() if name not in _AFTER_PASSES},
+            }
+        )
 
     def _best(self, streams: Iterator[Stream], pipeline: Pipeline, sink: Sink | None, hear: Hear | None) -> Clip:
         """The clip that measures best; two at most are in memory. The others are not written."""
@@ -129,9 +150,6 @@ class Job:
         source_sha256 = edit.source.sha256 if edit is not None else None
         folder = files.audio.parent if files.audio is not None else None
         record = make_record(self.options, stream, pipeline, source_sha256, folder)
-        notes = list(stream.notes)
-        if record.synthetic:
-            notes.append(f"{record.model_name} is untrained (random weights): what it makes is noise")
         tags = _tags(record, files.tags, self._tempo(), self.options.loop)
         watch, heard = Watch(), list[NDArray[np.float32]]()
 
@@ -153,6 +171,9 @@ class Job:
             ):
                 clipped = _encode(stream, files, tags, file, look, patchable=True)
             files = name.files
+        notes = list(stream.notes)
+        if record.synthetic:
+            notes.append(f"{record.model_name} is untrained (random weights): what it makes is noise")
         if clipped:
             notes.append(f"{clipped} samples were louder than full scale and are clipped")
         notes += watch.notes()
@@ -168,6 +189,11 @@ class Job:
         report = report_of(stream, files, record, notes)
         if check is not None:
             report["check"] = check.as_json()
+        passes = self.piece.passes(pipeline.bundle.manifest)
+        if passes:
+            report["passes"] = _said(passes, stream.sample_rate)
+            for seed in self.seeds if self.best_of > 1 else (stream.seed,):
+                self._unfinished(pipeline, seed).forget()
         if files.sidecar is not None:
             with whole_file(files.sidecar, replace=files.overwrite) as temporary:
                 temporary.write_text(json_text(report), encoding="utf-8")
@@ -236,7 +262,7 @@ def prepare(
         raise RequestError(f"`best_of` must be from 1 to {MOST_SEEDS}, got {best_of}")
     if best_of > 1 and count > 1:
         raise RequestError("`best_of` and `count` do not go together: of all seeds one clip is kept")
-    seeds = settle_seeds(options.seed, max(count, best_of))
+    seeds = settle_seeds(options.seed, best_of if best_of > 1 else count)
     if count > MOST_CLIPS:
         raise RequestError(f"count must be at most {MOST_CLIPS}, got {count}")
     groups = [seeds] if best_of == 1 else [range(seed, seed + 1) for seed in seeds]
@@ -268,6 +294,21 @@ def render(
     """
     (clip,) = prepare(options, files, elsewhere=sink is not None).run(pipeline, progress, sink=sink)
     return clip
+
+
+def _said(passes: list[Pass], rate: int) -> list[dict[str, object]]:
+    """The passes of a piece as JSON, in seconds."""
+    return [
+        {
+            "start": round(each.start / rate, 4),
+            "stop": round(each.stop / rate, 4),
+            "continues": round(each.context / rate, 4),
+            "prompt": each.prompt,
+            "blended_from": each.blend_from,
+            "blended_until": round((each.start + each.blend) / rate, 4) if each.blend else None,
+        }
+        for each in passes
+    ]
 
 
 def _tags(record: Record, which: str, tempo: Tempo | None, loop: bool) -> Tags:

@@ -4,17 +4,20 @@ Messages name options in backquotes, with the value where that says more (`splic
 these names, and the command line writes its own.
 """
 
+import json
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_type_hints
 
 import msgspec
 
 from sa3_edge.audio.recording import AudioSource
 from sa3_edge.clips.options import ClipOptions, default_of, options_of
 from sa3_edge.compose.endings import Endings
+from sa3_edge.compose.long_form import Section
 from sa3_edge.compose.piece import Piece
 from sa3_edge.compose.tempo import BEATS, Bars, check_tempo, with_tempo
 from sa3_edge.errors import RequestError
@@ -26,9 +29,10 @@ _MOST_BARS = 10_000
 # None of the one goes with any of the other.
 _APART = (
     (("bars",), ("seconds", "extend", "prepend")),
+    (("sections",), ("seconds", "bars", "loop", "init_audio", "inpaint", "extend", "prepend")),
     (("loop",), ("inpaint", "extend", "prepend", "fade_in", "fade_out", "trim_silence")),
 )
-_NEED = {"bars": "bpm", "beats": "bars", "bpm_prompt": "bpm", "peak": "normalize"}
+_NEED = {"bars": "bpm", "beats": "bars", "bpm_prompt": "bpm", "peak": "normalize", "section_prompt": "sections"}
 
 
 def parse_time(text: str) -> float:
@@ -70,7 +74,7 @@ def build_piece(options: ClipOptions) -> Piece:
         normalize=options.normalize,
         peak=options.peak,
     )
-    return Piece(build_request(options), bars, options.loop, endings)
+    return Piece(build_request(options), bars, options.loop, _sections(options), endings)
 
 
 def build_request(options: ClipOptions) -> GenerationRequest:
@@ -88,6 +92,73 @@ def build_request(options: ClipOptions) -> GenerationRequest:
         limiter=options.limiter,
         min_compose=options.min_compose or 0.0,
     )
+
+
+def _sections(options: ClipOptions) -> tuple[Section, ...]:
+    if options.sections is None:
+        return ()
+    prompts: dict[str, str] = {}
+    for text in options.section_prompt:
+        name, equals, prompt = text.partition("=")
+        if not equals:
+            raise RequestError(f"{text!r} is no section's prompt; write NAME=PROMPT")
+        if name.strip() in prompts:
+            raise RequestError(f"section {name.strip()!r} has two prompts")
+        prompts[name.strip()] = prompt.strip()
+    parts: list[tuple[str, float]] = []
+    for text in options.sections.split(","):
+        name, colon, length = text.strip().partition(":")
+        if not colon or not name.strip():
+            raise RequestError(f"{text.strip()!r} is no section; write NAME:SECONDS, as in intro:20,verse:40")
+        parts.append((name.strip(), parse_time(length.strip())))
+    unknown = prompts.keys() - {name for name, _ in parts}
+    if unknown:
+        raise RequestError(f"there is no section {min(unknown)!r}; the sections are {', '.join(dict(parts))}")
+    tempo = options.bpm if options.bpm_prompt else None
+    return tuple(
+        Section(name, seconds, with_tempo(prompts.get(name, options.prompt), tempo)) for name, seconds in parts
+    )
+
+
+def read_sections(path: Path) -> dict[str, Any]:
+    """The options `sections` and `section_prompt` of a TOML or JSON file.
+
+    TOML: tables [[section]] with name, seconds and, if it has its own, prompt; JSON: a list of such objects, or an
+    object with it as "section". Raises RequestError.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+        parts = msgspec.convert(data["section"] if isinstance(data, dict) else data, list[_Part])
+    except KeyError:
+        raise RequestError(f"{path} has no sections; write tables [[section]] with name and seconds") from None
+    except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise RequestError(f"the sections in {path} cannot be read: {error}") from None
+    prompts: dict[str, str] = {}
+    for part in parts:
+        if re.search(r"[:=,]", part.name) or not part.name.strip():
+            raise RequestError(f"{path}: a section's name has letters and spaces, not {part.name!r}")
+        if part.prompt is not None and prompts.setdefault(part.name, part.prompt) != part.prompt:
+            raise RequestError(f"{path}: two sections {part.name!r} have other prompts; name them differently")
+    return {
+        "sections": ",".join(f"{part.name}:{part.seconds:.10g}" for part in parts),
+        "section_prompt": [f"{name}={prompt}" for name, prompt in prompts.items()],
+    }
+
+
+class _Part(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+    prompt: str | None = None
+
+
+def with_sections_read(options: ClipOptions, folder: Path = Path()) -> ClipOptions:
+    """The same with the sections of a file, if it names one, relative to `folder`. Raises RequestError."""
+    if options.sections is None or Path(options.sections).suffix.lower() not in (".toml", ".json"):
+        return options
+    if options.section_prompt:
+        raise RequestError("`section_prompt` does not go with a file of sections, which has prompts itself")
+    return replace(options, **read_sections(folder / options.sections))
 
 
 def _check_together(options: ClipOptions) -> None:
@@ -168,4 +239,4 @@ def line_options(data: Mapping[str, Any], defaults: ClipOptions, folder: Path) -
     typed = typed_options(data)
     if typed.get("init_audio") is not None:
         typed["init_audio"] = folder / typed["init_audio"]
-    return replace(defaults, **typed)
+    return with_sections_read(replace(defaults, **typed), folder)

@@ -12,16 +12,18 @@ def pass_seed(seed: int, index: int) -> int:
     return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
 
 
-def progress_of(progress: Progress, index: int, passes: int, decoded: tuple[int, int] | None = None) -> Progress:
+def progress_of(progress: Progress, index: int, passes: int, decoded: tuple[int, int, int] | None = None) -> Progress:
     """Progress of one of several passes as progress of all; `passes` of them.
 
-    decoded: frames of the piece that were decoded before this pass, and in all; None if each pass decodes as many
+    decoded: frames of the piece before this pass's own, before which it is never, and in all; None if each pass decodes
+        as many
     """
 
     def say(stage: str, done: int, total: int) -> None:
         if stage == "decode" and decoded is not None:
-            before, whole = decoded
-            progress(stage, min(before + done, whole), whole)
+            before, least, whole = decoded
+            ended = done == total and index == passes - 1  # frames of passes need not lie on those of the piece
+            progress(stage, whole if ended else min(max(before + done, least), whole), whole)
         else:
             progress(stage, index * total + done, passes * total)
 

@@ -110,14 +110,14 @@ def _plan_continuation(
     seconds = seconds_of(total, audio.sample_rate)
     lengths = plan_lengths(seconds, headroom, manifest, request.min_compose)
     allocated = lengths.allocated * audio.samples_per_frame
-    recording = edit.source.load(length, audio.sample_rate, audio.channels, notes)
-    source = np.zeros((audio.channels, allocated), np.float32)
-    source[:, before : before + length] = recording
     if not edit.splice:
         # Silence that is only masked need not be encoded, beyond what the last frame's latents feel of it.
         heard = -(-(before + length) // audio.samples_per_frame) + manifest.tiles.encoder.overlap
         heard += -heard % manifest.tiles.encoder.multiple
-        source = source[:, : heard * audio.samples_per_frame].copy()
+        allocated = min(allocated, heard * audio.samples_per_frame)
+    source = edit.source.load(allocated - before, audio.sample_rate, audio.channels, notes)
+    if before:
+        source = np.pad(source, ((0, 0), (before, 0)))
     regions = tuple(span for span in ((0, before), (before + length, total)) if span[0] < span[1])
     return Plan(seconds, lengths, source, regions, edit.splice)
 

@@ -105,6 +105,11 @@ class Stream:
         self._decode, self._start, self._free = decode, start, free
         self._ended: Callable[[], None] = lambda: None
 
+    @classmethod
+    def of(cls, pieces: Iterator[Array], latents: Latents, **others: Any) -> "Stream":
+        """A clip whose time begins now, of pieces that are made as they are asked for."""
+        return cls(lambda first: pieces, latents, start=time.perf_counter(), **others)
+
     def __iter__(self) -> Iterator[Array]:
         return self.pieces()
 
@@ -218,6 +223,10 @@ class Pipeline:
         """Release all loaded graphs; the next call loads them again."""
         self.graphs.free()
 
+    def free_unkept(self) -> None:
+        """Release loaded graphs, unless they are to be kept for the next call."""
+        self.graphs.done_with(*get_args(GraphName))
+
     def __enter__(self) -> "Pipeline":
         return self
 
@@ -265,7 +274,7 @@ class Pipeline:
     ) -> Generator[Stream, None, None]:
         prepared: _Prepared | None = None
         audio = self.bundle.manifest.audio
-        free = partial(self.graphs.done_with, *get_args(GraphName))
+        free = self.free_unkept
         try:
             for seed in seeds:
                 start = time.perf_counter()

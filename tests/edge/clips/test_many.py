@@ -194,7 +194,7 @@ def test_a_value_that_cannot_be_computed_fails_its_line_only(run_cli: RunCli, tm
 
 
 def test_quiet_prints_only_the_errors_of_a_list(run_cli: RunCli, tmp_path: Path) -> None:
-    prompts = _list(tmp_path, [{"prompt": "a", "seconds": 500}, {"prompt": "b"}])
+    prompts = _list(tmp_path, [{"prompt": "a", "seconds": 5000}, {"prompt": "b"}])
     arguments = ["generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips", "--quiet"]
     code, out, err = run_cli(*arguments)
     assert (code, out) == (1, "")
@@ -226,7 +226,7 @@ def test_results_that_cannot_be_written_stop_the_list(
 
 
 def test_a_line_that_fails_does_not_stop_the_others(run_cli: RunCli, tmp_path: Path) -> None:
-    prompts = _list(tmp_path, [{"prompt": "a", "seconds": 500}, {"prompt": "b"}])
+    prompts = _list(tmp_path, [{"prompt": "a", "seconds": 5000}, {"prompt": "b"}])
     code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
     assert code == 1
     failed, made = (json.loads(line) for line in out.splitlines())
