@@ -104,7 +104,7 @@ _COMMANDS: tuple[tuple[list[str], str], ...] = (
     ([*_GENERATE, "--seconds", "long"], "Invalid value for '--seconds'"),
     ([*_GENERATE, "--steps", "2.5"], "Invalid value for '--steps'"),
     ([*_GENERATE, "--seed", "-1"], "seed must be between 0 and 4294967295, got -1"),
-    ([*_GENERATE, "--seconds", "1e9"], "the longest clip is 120 s"),
+    ([*_GENERATE, "--seconds", "1e9"], "the longest clip is"),  # of one pass in a host, of several in the command
     ([*_GENERATE, "--threads", "0"], "threads must be from 1 to"),
     ([*_GENERATE, "-o", "a"], "the output a has no suffix; choose wav"),
     ([*_GENERATE, "-o", "a.xyz"], ".xyz is no known format; choose wav"),

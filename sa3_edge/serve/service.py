@@ -119,7 +119,9 @@ class Service:
         return found.status.result if isinstance(found, Job) else found
 
     def live(self, job: GenerationJob) -> Live | None:
-        """What there is to hear of a clip that is being decoded."""
+        """What there is to hear of a clip that is being decoded; nothing where its length is not known before."""
+        if job.request.options.trim_silence:
+            return None
         live = self._live.get(job.id)
         return live if live is not None and live.frames else None
 
