@@ -16,7 +16,8 @@ from run_vectors import as_request
 from sa3_edge.bundle import Bundle
 from sa3_edge.cli.options import spelled
 from sa3_edge.clips.record import read_record
-from sa3_edge.clips.request import parse_region, parse_time
+from sa3_edge.clips.request import parse_region
+from sa3_edge.clips.times import parse_time
 from sa3_edge.engines import DEFAULT_ENGINE, EngineOptions
 from sa3_edge.engines.runner import GraphRunner
 from sa3_edge.errors import RequestError

@@ -8,6 +8,7 @@ from pathlib import Path
 from sa3_edge.errors import RequestError
 
 _FORMAT_NOT_RECOGNISED = 1  # libsndfile's code
+_LOOKED_AT = 512  # bytes: every sound file has some by then that no text has
 _UNKNOWN_FORMAT = (
     "its format is unknown (wav, flac, ogg, opus, mp3, aiff, caf and others are known, AAC as in .m4a is not); "
     "convert it to wav or flac"
@@ -64,6 +65,25 @@ def stored_bits(path: Path) -> str | None:
     subtype = soundfile.info(path).subtype
     depths = (depth for kind in FORMATS.values() for depth, name in kind.subtypes.items() if depth and name == subtype)
     return next(depths, None)
+
+
+def check_contents(path: Path) -> None:
+    """Raise RequestError for an empty file and for text: some readers take these for a damaged recording."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_LOOKED_AT)
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
+    if not head:
+        raise RequestError(f"{path} is empty: there is nothing in it")
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # no letter that the end of what was read has cut
+            return
+        text = head[: error.start].decode("utf-8")
+    if text and all(letter.isprintable() or letter in "\r\n\t\ufeff" for letter in text):
+        raise RequestError(f"{path} is a text, not a recording")
 
 
 @contextmanager

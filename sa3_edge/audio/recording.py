@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.audio.downmix import downmix
-from sa3_edge.audio.formats import readable
+from sa3_edge.audio.formats import check_contents, readable
 from sa3_edge.audio.unstated_length import decode_blocks, states_length
+from sa3_edge.audio.wav_info import missing_share
 from sa3_edge.errors import RequestError
 from sa3_edge.files import is_file, sha256_of
 
@@ -74,6 +75,7 @@ class AudioSource:
             raise RequestError(f"{name} is at {rate} Hz; recordings from {_RATES[0]} to {_RATES[1]} Hz can be edited")
         self.name, self.rate, self.channels, self.frames = name, rate, channels, frames
         self.sha256: str | None = None  # of the file, as it was when it was loaded
+        self.missing = 0.0  # the share of it that its header promises and that is not there
         self._read, self._format = read, format_name
 
     @classmethod
@@ -82,8 +84,11 @@ class AudioSource:
         import soundfile
 
         path = Path(path)
+        if path.is_dir():
+            raise RequestError(f"{path} is a folder, not a recording")
         if not is_file(path):
             raise RequestError(f"the audio file {path} does not exist")
+        check_contents(path)
         with readable(path):
             info = soundfile.info(path)
 
@@ -111,6 +116,8 @@ class AudioSource:
             if not states_length(path, info):
                 frames, read_part = sum(len(block) for block in decode_blocks(path, info.format)), read_stream
         source = cls(str(path), info.samplerate, info.channels, frames, read_hashed, info.format)
+        with path.open("rb") as file:
+            source.missing = missing_share(file)
         return source
 
     @classmethod
@@ -145,6 +152,10 @@ class AudioSource:
             raise RequestError(f"{self.name} holds samples that are not numbers (NaN or infinity)")
         if _peak(audio) > _LOUDEST:
             raise RequestError(f"{self.name} is damaged: a sample is {_peak(audio):g} times full scale")
+        if self.missing:
+            there = self.frames / self.rate
+            promised = there / (1 - self.missing)
+            notes.append(f"{self.name} is cut off: its header says {promised:.2f} s, {there:.2f} s are there")
         if self.channels == 1:
             audio = np.repeat(audio, channels, axis=1)
         elif self.channels != channels:

@@ -12,6 +12,7 @@ from sa3_edge.errors import RequestError
 _HEADER = struct.Struct("<4sI")  # a chunk's name and size
 _PCM, _FLOAT = 1, 3
 _LARGEST = 2**32 - 1
+_UNKNOWN = 2**31 - 1  # sizes from here on stand for "as long as it goes"; ffmpeg and sox each have their own
 
 
 def wav_head(samples: int, channels: int, rate: int, bits: str, after: bytes) -> bytes:
@@ -69,6 +70,22 @@ def read_info(file: BinaryIO) -> dict[str, str]:
             for field, length in _chunks(file, start + size - 4):
                 texts[field.decode("ascii", "replace")] = file.read(length).split(b"\0")[0].decode("utf-8", "replace")
     return texts
+
+
+def missing_share(file: BinaryIO) -> float:
+    """How much of the samples that a WAV file's header promises is not there, 0 to 1; 0 if it is no WAV file.
+
+    A header written before the end was known promises nothing: its size is 0 or the largest there is.
+    """
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return 0.0
+    for name, size in _chunks(file):
+        if name == b"data":
+            here = file.tell()
+            there = file.seek(0, 2) - here
+            return 1 - there / size if there < size < _UNKNOWN else 0.0
+    return 0.0
 
 
 def _chunk(name: str, content: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from typing import Any
 
 from sa3_edge.cli.interrupts import INTERRUPTED, Interrupted, Interrupts
 from sa3_edge.cli.printable import printable
@@ -21,7 +22,9 @@ def main() -> None:
         # Not before Ctrl-C is heard: loading takes a while.
         from sa3_edge.cli.app import app
 
-        app(arguments)
+        code = app(arguments, standalone_mode=False)
+        if isinstance(code, int) and code:
+            sys.exit(code)
     except (Interrupted, Exception) as error:
         if debug:
             import traceback
@@ -64,6 +67,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         from sa3_edge.cli.remedies import worded
 
         return printable(f"error: {worded(error)}", lines=True), error.exit_code
+    if hasattr(error, "format_message"):  # a command line that cannot be read; its library's own classes
+        return _usage(error)
     if isinstance(error, OSError) and error.strerror is not None:
         # Not of our making: a name that is too long, a folder that may not be read, a disk that is full.
         where = f"{os.fsdecode(error.filename)[:300]}: " if isinstance(error.filename, str | bytes) else ""
@@ -72,3 +77,18 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return "error: there is not enough memory; a shorter clip, or a bundle in int8, needs less", 1
     shown = printable(f"{type(error).__name__}: {error}")
     return f"error: {shown} (a fault of sa3-edge; --debug shows where)", 1
+
+
+def _usage(error: Any) -> tuple[str, int]:
+    """What is wrong with the command line itself, in our own style."""
+    message, context = str(error.format_message()), getattr(error, "ctx", None)
+    command = context.info_name if context is not None and context.parent is not None else ""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return message, error.exit_code
+    if command == "generate" and message.startswith("Got unexpected extra argument"):
+        message = 'the prompt is more than one word; put it in quotes: sa3-edge generate "lofi piano"'
+    else:
+        message = message[:1].lower() + message[1:].rstrip(".") if message[:2] != "No" else message.rstrip(".")
+    return printable(
+        f"error: {message}; sa3-edge {f'{command} ' if command else ''}--help shows what there is"
+    ), error.exit_code

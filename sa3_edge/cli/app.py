@@ -155,8 +155,10 @@ def generate(
     run = single.RunOptions(
         model, engine, threads, json, quiet, verbose, play, single.compute_units(engine, compute_units), check, best_of
     )
-    if (prompt is None) == (prompts is None):
+    if prompt is None and prompts is None:
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
+    if prompt is not None and prompts is not None:
+        raise RequestError("a prompt and a list of them do not go together; leave out one of PROMPT and --prompts")
     if takes is not None:
         if prompts is not None or count != 1:
             raise RequestError("--takes does not go with --prompts or --count")

@@ -7,12 +7,14 @@ format = "flac"
 
 import os
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_config_path
 
 from sa3_edge.clips.options import ClipOptions, FileOptions, about, options_of, plain_type
+from sa3_edge.clips.times import parse_time
 from sa3_edge.errors import RequestError
 
 PREFIX = "SA3_EDGE_"
@@ -29,6 +31,11 @@ DEFAULTS: dict[str, type] = {
         if about(each).may_be_default
     },
 }
+_TIMES = frozenset(
+    name for kind in (ClipOptions, FileOptions) for name, each in options_of(kind).items() if about(each).is_time
+)
+# Variables of other meaning: the server's token, how many cases `make fuzz` makes up.
+_OTHERS = ("TOKEN", "FUZZ")
 # Of what else was typed these depend: a default that does not go with it is no error, but gives way.
 DEPENDENT = frozenset({"compute_units", "seconds", "format", "bits"})
 _BOOLEANS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
@@ -56,6 +63,9 @@ def _from_file(path: Path) -> dict[str, Any]:
         if key not in DEFAULTS:
             raise RequestError(f"{path}: unknown setting {key!r}; choose {', '.join(DEFAULTS)}")
         kind = DEFAULTS[key]
+        if key in _TIMES and isinstance(value, str):
+            values[key] = parse_time(value)
+            continue
         # `bits = 16` and `seconds = 20` are what people write.
         stands_for_kind = type(value) is int and kind in (str, float)
         if type(value) is not kind and not stands_for_kind:
@@ -69,14 +79,28 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _from_environment() -> dict[str, Any]:
     values: dict[str, Any] = {}
+    known = [f"{PREFIX}{key.upper()}" for key in (*DEFAULTS, *_OTHERS)]
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known:
+            likely = get_close_matches(name, known, 1)
+            hint = f"did you mean {likely[0]}?" if likely else f"settings: {', '.join(known)}"
+            raise RequestError(f"{name} is no setting of sa3-edge; {hint}")
     for key, kind in DEFAULTS.items():
         name = f"{PREFIX}{key.upper()}"
         text = os.environ.get(name, "")
         if not text:
             continue
         try:
-            values[key] = _BOOLEANS[text.lower()] if kind is bool else kind(text)
+            values[key] = _value(key, kind, text)
+        except RequestError:
+            raise RequestError(f"{name} must be seconds or minutes:seconds, got {text!r}") from None
         except (ValueError, KeyError):
             wanted = f"one of {', '.join(_BOOLEANS)}" if kind is bool else _NAMES[kind]
             raise RequestError(f"{name} must be {wanted}, got {text!r}") from None
     return values
+
+
+def _value(key: str, kind: type, text: str) -> Any:
+    if kind is bool:
+        return _BOOLEANS[text.lower()]
+    return parse_time(text) if key in _TIMES and ":" in text else kind(text)

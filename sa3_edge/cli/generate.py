@@ -72,6 +72,8 @@ def run(
     """Generate, write the files, say what was made; each clip as soon as it is there. `opened` is told the pipeline."""
     to_stdout = files.output == STDOUT
     if to_stdout:
+        if sys.stdout is not None and sys.stdout.isatty():
+            raise RequestError("a clip is not text for a terminal; send it on (| or >) or name a file: -o clip.wav")
         files = replace(files, output=None)
     job = prepare(clip_options, files, count, elsewhere=to_stdout, check=options.check, best_of=options.best_of)
     if to_stdout and (count > 1 or options.json):

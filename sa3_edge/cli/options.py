@@ -3,11 +3,13 @@
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from sa3_edge.clips.options import ClipOptions, FileOptions, about, default_of, options_of, type_of
+from sa3_edge.errors import RequestError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Kind = TypeVar("Kind", ClipOptions, FileOptions)
@@ -54,12 +56,29 @@ def _parameter(kind: type, name: str, changes: bool) -> inspect.Parameter:
     if hint is bool:
         flag = f"{flag}/--no-{name.replace('_', '-')}" if changes or default_of(each) else flag
     info = typer.Option(
-        flag, *filter(None, [said.short]), help=said.help, rich_help_panel=said.panel or None, metavar=said.metavar
+        flag,
+        *filter(None, [said.short]),
+        help=said.help,
+        rich_help_panel=said.panel or None,
+        metavar=said.metavar or ("SECONDS" if said.is_time else None),
+        parser=_time if said.is_time else None,
     )
     annotation = hint if default is not None else hint | None
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
     )
+
+
+def _time(value: float | str) -> float:
+    """A time as it is typed; a default comes as a number."""
+    from sa3_edge.clips.times import parse_time
+
+    with suppress(ValueError):
+        return float(value)  # "nan" and "1e3" too, which is judged where all lengths are
+    try:
+        return parse_time(str(value))
+    except RequestError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def chosen(kind: type[Kind], options: dict[str, Any], **others: Any) -> Kind:

@@ -23,6 +23,7 @@ class About:
     may_be_default: whether the user's config file and SA3_EDGE_* variables may set it
     always_recorded: False for an option that came after the first clips: it is in a record only where it says
         something, so that an older sa3-edge, and apps, read all clips that they can make
+    is_time: seconds, which people may also write as minutes:seconds
     """
 
     help: str
@@ -31,6 +32,7 @@ class About:
     panel: str = ""
     may_be_default: bool = False
     always_recorded: bool = True
+    is_time: bool = False
 
 
 def option(default: Any, help: str, **about: Any) -> Any:
@@ -49,14 +51,15 @@ class ClipOptions:
     prompt: str = option("", "What to hear; may be empty.")
     seconds: float | None = option(
         None,
-        "Length of the clip: 30, or the recording's, by default. At most an hour; more than a pass takes several.",
+        "Length, seconds or mm:ss: 30, or the recording's, by default. At most an hour; more than a pass takes several.",
         short="-s",
         may_be_default=True,
+        is_time=True,
     )
     seed: int | None = option(None, "The same seed gives the same music; random by default.")
     steps: int | None = option(None, "Denoising steps; the model's own by default.", may_be_default=True)
     headroom: float | None = option(
-        None, "Seconds composed beyond the end and cut off; 6 by default.", may_be_default=True
+        None, "Seconds composed beyond the end and cut off; 6 by default.", may_be_default=True, is_time=True
     )
     cfg: float | None = option(
         None,
@@ -80,8 +83,12 @@ class ClipOptions:
     inpaint: list[str] = option(
         list, "Make START:END anew, seconds or mm:ss; 4:8, 4:, :8, 1:30:1:45. Repeatable.", panel=EDITING
     )
-    extend: float | None = option(None, "Go on for so many seconds after the recording.", panel=EDITING)
-    prepend: float | None = option(None, "Begin so many seconds before the recording.", panel=EDITING)
+    extend: float | None = option(
+        None, "Go on for so many seconds, or mm:ss, after the recording.", panel=EDITING, is_time=True
+    )
+    prepend: float | None = option(
+        None, "Begin so many seconds, or mm:ss, before the recording.", panel=EDITING, is_time=True
+    )
     splice: bool = option(True, "Put the recording's own samples back where it is kept.", panel=EDITING)
     loop: bool = option(
         False, "Make the end lead into the beginning, without a seam.", panel=COMPOSING, always_recorded=False
@@ -115,12 +122,17 @@ class ClipOptions:
         panel=ENDINGS,
         may_be_default=True,
         always_recorded=False,
+        is_time=True,
     )
     trim_silence: bool = option(
         False, "Cut off silence (below -60 dBFS) at both ends.", panel=ENDINGS, always_recorded=False
     )
-    fade_in: float | None = option(None, "Fade in, in so many seconds.", panel=ENDINGS, always_recorded=False)
-    fade_out: float | None = option(None, "Fade out, in so many seconds.", panel=ENDINGS, always_recorded=False)
+    fade_in: float | None = option(
+        None, "Fade in, in so many seconds.", panel=ENDINGS, always_recorded=False, is_time=True
+    )
+    fade_out: float | None = option(
+        None, "Fade out, in so many seconds.", panel=ENDINGS, always_recorded=False, is_time=True
+    )
     normalize: float | None = option(
         None,
         "Bring to so many LUFS, as -14 (extra: measure).",
@@ -230,6 +242,8 @@ def json_schema(kind: type) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for name, each in options_of(kind).items():
         properties[name] = {"description": about(each).help, **_json_type(type_of(kind, name))}
+        if about(each).is_time:
+            properties[name]["type"] = ["number", "string", "null"]
         default = default_of(each)
         if default is not None:
             properties[name]["default"] = default

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, cast, get_type_hints
 import msgspec
 
 from sa3_edge.audio.recording import AudioSource
-from sa3_edge.clips.options import ClipOptions, default_of, options_of
+from sa3_edge.clips.options import ClipOptions, about, default_of, options_of
+from sa3_edge.clips.times import parse_time
 from sa3_edge.compose.endings import Endings
 from sa3_edge.compose.long_form import Section
 from sa3_edge.compose.piece import Piece
@@ -23,7 +24,6 @@ from sa3_edge.compose.tempo import BEATS, Bars, check_tempo, with_tempo
 from sa3_edge.errors import RequestError
 from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
 
-_TIME = r"(?:\d+:)?\d+(?:\.\d*)?|\.\d+"  # seconds, or minutes:seconds
 _DEFAULT_NOISE_LEVEL = 0.7
 _MOST_BARS = 10_000
 # None of the one goes with any of the other.
@@ -33,16 +33,6 @@ _APART = (
     (("loop",), ("inpaint", "extend", "prepend", "fade_in", "fade_out", "trim_silence")),
 )
 _NEED = {"bars": "bpm", "beats": "bars", "bpm_prompt": "bpm", "peak": "normalize", "section_prompt": "sections"}
-
-
-def parse_time(text: str) -> float:
-    """Seconds from "90", "12.5" or "1:30". Raises RequestError."""
-    if not re.fullmatch(_TIME, text):
-        raise RequestError(f"{text!r} is no time; write seconds (12.5) or minutes:seconds (1:30)")
-    minutes, _, seconds = text.rpartition(":")
-    if minutes and float(seconds) >= 60:
-        raise RequestError(f"{text!r} has more than 59 seconds after the minutes")
-    return float(minutes or 0) * 60 + float(seconds)
 
 
 def parse_region(text: str) -> Region:
@@ -224,6 +214,9 @@ def typed_options(data: Mapping[str, Any], kind: type = ClipOptions) -> dict[str
     for key, value in data.items():
         if key not in known:
             raise RequestError(f"unknown option {key!r}; choose {', '.join(known)}")
+        if isinstance(value, str) and about(known[key]).is_time:
+            typed[key] = parse_time(value)
+            continue
         try:
             typed[key] = msgspec.convert(value, types[key], dec_hook=lambda kind, text: kind(text))
         except (msgspec.ValidationError, TypeError) as error:

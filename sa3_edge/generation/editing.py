@@ -126,6 +126,10 @@ def _source_seconds(edit: Variation | Inpainting, manifest: Manifest) -> float:
     """The clip's length when none is asked for: the recording's."""
     rate = manifest.audio.sample_rate
     seconds = seconds_of(edit.source.samples_at(rate), rate)
+    if seconds < SHORTEST_SECONDS:
+        raise RequestError(
+            f"{edit.source.name} is too short: {seconds:.4f} s, where {SHORTEST_SECONDS} s and more can be made"
+        )
     if seconds > manifest.max_seconds:
         raise RequestError(
             f"{edit.source.name} is {seconds:.2f} s, more than {manifest.model.name} takes in one pass; "

@@ -1,6 +1,7 @@
 """Which bundle a model's name stands for."""
 
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -52,8 +53,11 @@ def resolve_model(name_or_path: str) -> Path:
 
 def _not_installed(name: str, installed: list[str]) -> RequestError:
     if name not in PUBLISHED:
+        likely = get_close_matches(name, [*installed, *PUBLISHED, DEMO], 1)
+        hint = f"; did you mean {likely[0]}?" if likely else ""
         return RequestError(
-            f"no model is called {name!r} and no bundle lies there", remedy=Remedy("choose model", tuple(installed))
+            f"no model is called {name!r} and no bundle lies there{hint}",
+            remedy=Remedy("choose model", tuple(installed)),
         )
     # The default is never another model than the documented one because of what happens to be installed: the same
     # command would make other music on another machine.

@@ -102,7 +102,8 @@ def test_an_option_that_is_added_to_the_class_is_everywhere(tmp_path: Path) -> N
 def test_the_schema_has_every_option_with_its_type() -> None:
     properties = json_schema(ClipOptions)["properties"]
     assert set(properties) == set(options_of(ClipOptions))
-    assert properties["seconds"]["type"] == ["number", "null"]
+    assert properties["seconds"]["type"] == ["number", "string", "null"]  # "1:30"
+    assert properties["noise_level"]["type"] == ["number", "null"]
     assert properties["inpaint"] == {
         "description": properties["inpaint"]["description"],
         "type": "array",
