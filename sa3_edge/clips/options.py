@@ -51,7 +51,7 @@ class ClipOptions:
     prompt: str = option("", "What to hear; may be empty.")
     seconds: float | None = option(
         None,
-        "Length, seconds or mm:ss: 30, or the recording's, by default. At most an hour; more than a pass takes several.",
+        "Length, seconds or mm:ss; 30, or the recording's, by default. At most 1 h; more than a pass takes several.",
         short="-s",
         may_be_default=True,
         is_time=True,

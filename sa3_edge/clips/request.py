@@ -215,7 +215,10 @@ def typed_options(data: Mapping[str, Any], kind: type = ClipOptions) -> dict[str
         if key not in known:
             raise RequestError(f"unknown option {key!r}; choose {', '.join(known)}")
         if isinstance(value, str) and about(known[key]).is_time:
-            typed[key] = parse_time(value)
+            try:
+                typed[key] = parse_time(value)
+            except RequestError as error:
+                raise RequestError(f"{key} cannot be {value!r}: {error}") from None
             continue
         try:
             typed[key] = msgspec.convert(value, types[key], dec_hook=lambda kind, text: kind(text))

@@ -198,7 +198,7 @@ def test_quiet_prints_only_the_errors_of_a_list(run_cli: RunCli, tmp_path: Path)
     arguments = ["generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips", "--quiet"]
     code, out, err = run_cli(*arguments)
     assert (code, out) == (1, "")
-    assert err.splitlines()[0].startswith("line 1: 500 seconds")
+    assert err.splitlines()[0].startswith("line 1: 5000 seconds")
     assert len(run_cli(*arguments, "--json")[1].splitlines()) == 2
     assert run_cli(*arguments[:2], _list(tmp_path, ["b"], "b.txt"), *arguments[3:]) == (0, "", "")
 
@@ -265,7 +265,7 @@ def test_a_wrong_list_is_refused_before_anything_is_made(
     [
         (("--prompts", "absent.txt"), "absent.txt cannot be read"),
         ((), "give a prompt"),
-        (("x", "--prompts", "list.txt"), "give a prompt"),
+        (("x", "--prompts", "list.txt"), "leave out one of PROMPT and --prompts"),
         (("--prompts", "list.txt", "--count", "2"), "does not go with --prompts"),
         (("--prompts", "list.txt", "--verbose"), "--verbose does not go with --prompts"),
         (("--prompts", "list.txt", "--play"), "--play does not go with --prompts"),
