@@ -24,8 +24,10 @@ lint: setup
 type: setup
 	$(BIN)/mypy
 
+# Two at a time: conversions and command lines take one core each.
+JOBS ?= 2
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 # The hosts in other languages; needs Node, for Kotlin a JDK and Maven. Says what it could not run.
 test-hosts:
