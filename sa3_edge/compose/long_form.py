@@ -1,7 +1,7 @@
 """Pieces longer than a pass, or of several prompts: passes chained by continuation, in memory that does not grow.
 
-Each pass continues the end of what is there, in the model's own terms: the frames that it is given are kept, and of
-what it makes only the new part is taken, so what was made once never changes. It begins a little before the pass
+Each pass goes on from the last latents of the one before, which it keeps, and of what it makes only the new part is
+taken, so what was made once never changes and nothing is encoded again. It begins a little before the pass
 before it ends; over that overlap one goes over into the other, at the level of the first.
 """
 
@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.audio.limiter import limit_blocks
-from sa3_edge.audio.recording import AudioSource
 from sa3_edge.compose.passes import pass_seed, progress_of
 from sa3_edge.compose.unfinished import Unfinished
 from sa3_edge.errors import RequestError
 from sa3_edge.generation.editing import seconds_of
 from sa3_edge.generation.pipeline import Pipeline, Progress, Stream
-from sa3_edge.generation.request import Blend, Continuation, GenerationRequest
+from sa3_edge.generation.request import Blend, GenerationRequest
 from sa3_edge.manifest import Manifest
 
 Array = NDArray[np.float32]
@@ -48,9 +47,9 @@ class Section:
 class Pass:
     """One pass; all in samples of the piece.
 
-    start, stop: what is new in it; context: how much before `start` it is given; overlap: how much it makes beyond
-    `stop`, for the next to come from; blend_from, blend: the prompt before, and how long after `start` it is blended
-    into this one's
+    start, stop: what is new in it, `start` on a frame; context: how much before `start` it is given; overlap: how much
+    it makes beyond `stop`, for the next to come from; blend_from, blend: the prompt before, and how long after `start`
+    it is blended into this one's
     """
 
     start: int
@@ -81,7 +80,7 @@ def plan_passes(sections: tuple[Section, ...], manifest: Manifest) -> list[Pass]
     longest = int(manifest.max_seconds * rate)
     context = longest // _CONTEXT_SHARE // frame * frame
     overlap = _OVERLAP_FRAMES * frame
-    room = longest - context - overlap
+    room = longest - context - overlap - frame  # a frame, because passes begin on one
     if context == 0 or room <= overlap:
         raise RequestError(f"{manifest.model.name} makes too little in one pass to be continued")
 
@@ -98,12 +97,15 @@ def plan_passes(sections: tuple[Section, ...], manifest: Manifest) -> list[Pass]
         each = (stop - start - given) / count
         cuts = [start, *(start + given + round(each * index) for index in range(1, count)), stop]
         for index in range(count):
+            first = cuts[index] // frame * frame
+            if passes:
+                passes[-1] = replace(passes[-1], stop=first)
             blends = place > 0 and index == 0 and sections[place - 1].prompt != section.prompt
             passes.append(
                 Pass(
-                    start=cuts[index],
+                    start=first,
                     stop=cuts[index + 1],
-                    context=min(context, cuts[index] // frame * frame),
+                    context=min(context, first - passes[-1].start + passes[-1].context) if passes else 0,
                     overlap=overlap,
                     prompt=section.prompt,
                     blend_from=sections[place - 1].prompt if blends else None,
@@ -174,7 +176,10 @@ class _Chain:
         self._pipeline, self._request, self._passes, self._seed = pipeline, request, passes, seed
         self._progress, self._unfinished, self._timings, self._notes = progress, unfinished, timings, notes
         self._audio = pipeline.bundle.manifest.audio
-        self._recent = _Recent(max(each.context for each in passes))
+        self._level = int(_LEVEL_SECONDS * self._audio.sample_rate / self._audio.samples_per_frame)
+        self._multiple = pipeline.bundle.manifest.tiles.decoder.multiple
+        self._recent = _Recent((self._level + self._multiple) * self._audio.samples_per_frame)
+        self._latents: Array | None = None  # that the next pass goes on from
         self._beyond: Array | None = None  # what the pass before made after its end
 
     def pieces(self) -> Iterator[Array]:
@@ -202,8 +207,9 @@ class _Chain:
         if kept is not None:
             if not any("were kept" in note for note in self._notes):
                 self._notes.append("passes that an interrupted run has made were kept")
-            return kept
-        return self._unfinished.keeping(index, self._made(index))
+            self._latents, pieces = kept
+            return pieces
+        return self._unfinished.keeping(index, self._made(index), lambda: self._latents)
 
     def _made(self, index: int) -> Iterator[Array]:
         each = self._passes[index]
@@ -214,35 +220,37 @@ class _Chain:
         progress = progress_of(self._progress, index, len(self._passes), decoded)
         last = index == len(self._passes) - 1
         length = each.stop - each.start + each.overlap
+        blend = None
+        if each.blend_from is not None:
+            blend = Blend(each.blend_from, each.context / rate, (each.context + each.blend) / rate)
         request = replace(
             self._request,
             prompt=each.prompt,
-            seconds=seconds_of(length, rate) if index == 0 else None,
+            seconds=seconds_of(each.context + length, rate),
             seed=pass_seed(self._seed, index),
             limiter=False,  # of the whole
             # Told of the whole piece the model writes no ending; the last pass is to have one.
             piece_seconds=None if last else self._passes[-1].stop / rate,
+            after=self._latents,
+            blend=blend,
         )
+        stream = self._pipeline.stream(request, progress)
+        self._latents = None if last else self._handed_on(each, self._passes[index + 1], stream.latents)
         if index == 0:
-            stream = self._pipeline.stream(request, progress)
             yield from stream
         else:
-            context = self._recent.last(each.context)
-            source = AudioSource.from_array(context, rate, "the piece so far")
-            blend = None
-            if each.blend_from is not None:
-                blend = Blend(each.blend_from, each.context / rate, (each.context + each.blend) / rate)
-            edit = Continuation(source, seconds_of(length, rate), splice=False)
-            stream = self._pipeline.stream(replace(request, edit=edit, blend=blend), progress)
-            heard = min(each.context // frame, int(_LEVEL_SECONDS * rate / frame))
-            heard += (each.context // frame - heard) % self._pipeline.bundle.manifest.tiles.decoder.multiple
-            known = context[:, each.context - heard * frame :].copy()
-            del context, source, edit  # the stream needs them no more
-            yield from self._continued(stream.pieces(each.context // frame - heard), known)
+            given = each.context // frame
+            heard = min(given, self._level)
+            heard += (given - heard) % self._multiple
+            yield from self._continued(stream.pieces(given - heard), self._recent.last(heard * frame))
         for key, time in stream.timings.items():
             if "." in key:
                 self._timings[key] = self._timings.get(key, 0.0) + time
         self._notes += [note for note in stream.notes if note not in self._notes]
+
+    def _handed_on(self, each: Pass, following: Pass, latents: Array) -> Array:
+        first = (following.start - following.context - each.start + each.context) // self._audio.samples_per_frame
+        return latents[:, :, first : first + following.context // self._audio.samples_per_frame].copy()
 
     def _continued(self, pieces: Iterator[Array], known: Array) -> Iterator[Array]:
         """What a pass makes after what it was given, of which `pieces` begin with as much as is `known`."""
@@ -254,36 +262,30 @@ class _Chain:
             first = np.concatenate((first, next(pieces)), axis=1)
         gain = level_gain(np.concatenate((known, beyond), axis=1), first[:, : given + overlap])
         yield crossfade(beyond, first[:, given : given + overlap] * gain)
-        if first.shape[-1] > given + overlap:
-            yield first[:, given + overlap :] * gain
+        first = first[:, given + overlap :] * gain
+        if first.shape[-1]:
+            yield first
+        del first, known, beyond
         for piece in pieces:
             yield piece * gain
 
 
 class _Recent:
-    """The last samples of what was made, without copying them around."""
+    """The last samples of what was made."""
 
     def __init__(self, most: int):
         self._most, self._pieces, self._length = most, deque[Array](), 0
 
     def add(self, piece: Array) -> None:
-        self._pieces.append(piece)
-        self._length += piece.shape[-1]
+        # A copy: the array of an engine holds on to all that the engine had reserved.
+        self._pieces.append(piece[:, -self._most :].copy())
+        self._length += self._pieces[-1].shape[-1]
         while self._length - self._pieces[0].shape[-1] >= self._most:
             self._length -= self._pieces.popleft().shape[-1]
 
     def last(self, samples: int) -> Array:
-        """Samples that are held as one from now on."""
-        missing, parts = samples, list[Array]()
-        for piece in reversed(self._pieces):
-            parts.insert(0, piece[:, max(0, piece.shape[-1] - missing) :])
-            missing -= parts[0].shape[-1]
-            if not missing:
-                break
-        joined = np.concatenate(parts, axis=1)
-        if samples == self._most:
-            self._pieces, self._length = deque([joined]), samples
-        return joined
+        joined = np.concatenate(list(self._pieces), axis=1)
+        return joined[:, joined.shape[-1] - samples :].copy()
 
 
 def level_gain(kept: Array, again: Array) -> np.float32:

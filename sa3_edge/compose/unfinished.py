@@ -1,10 +1,11 @@
 """Passes of a piece that is not finished yet, on disk: an interrupted run goes on where it was, to the same samples."""
 
 import hashlib
+import io
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _BLOCK = 1 << 16
 
 
 class Unfinished:
-    """What is kept of one piece: a file a pass, fp32 samples of all channels, in a folder of the user's cache."""
+    """What is kept of one piece: a pass's samples (fp32) and last latents, in a folder of the user's cache."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -45,22 +46,33 @@ class Unfinished:
             raise Sa3Error(f"the cache folder {folder.parent} cannot be written: {error.strerror}") from error
         return cls(folder)
 
-    def read(self, index: int, channels: int, samples: int) -> Iterator[Array] | None:
-        """A pass in pieces (channels, n), if all its samples are there."""
-        path = self._path(index)
+    def read(self, index: int, channels: int, samples: int) -> tuple[Array | None, Iterator[Array]] | None:
+        """What the pass after a pass goes on from, and the pass in pieces (channels, n), if all of it is there."""
+        path, latents = self._path(index), None
         try:
             if path.stat().st_size != 4 * channels * samples:
                 return None
-        except OSError:
+            if self._latents(index).exists():
+                latents = np.load(self._latents(index), allow_pickle=False)
+        except (OSError, ValueError):
             return None
-        return self._blocks(path, channels, samples)
+        return latents, self._blocks(path, channels, samples)
 
-    def keeping(self, index: int, pieces: Iterator[Array]) -> Iterator[Array]:
-        """The pieces of a pass, which is kept when all have come. Raises Sa3Error if it cannot be."""
+    def keeping(self, index: int, pieces: Iterator[Array], latents: Callable[[], Array | None]) -> Iterator[Array]:
+        """The pieces of a pass, which is kept when all have come, with what `latents` gives then.
+
+        Raises Sa3Error if it cannot be.
+        """
         with whole_file(self._path(index)) as temporary, temporary.open("wb") as file:
             for piece in pieces:
-                file.write(np.ascontiguousarray(piece.T, "<f4").tobytes())
+                file.write(np.ascontiguousarray(piece.T, "<f4").data)
                 yield piece
+            handed_on = latents()
+            if handed_on is not None:
+                written = io.BytesIO()
+                np.save(written, handed_on)
+                with whole_file(self._latents(index)) as beside:
+                    beside.write_bytes(written.getvalue())
 
     def forget(self) -> None:
         """Delete all of it: the piece is finished."""
@@ -68,6 +80,9 @@ class Unfinished:
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:04d}.f32"
+
+    def _latents(self, index: int) -> Path:
+        return self.folder / f"{index:04d}.npy"
 
     def _blocks(self, path: Path, channels: int, samples: int) -> Iterator[Array]:
         with path.open("rb") as file:

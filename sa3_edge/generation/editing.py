@@ -48,7 +48,8 @@ def plan_request(request: GenerationRequest, headroom: float, manifest: Manifest
         match request.edit:
             case None:
                 seconds = DEFAULT_SECONDS if request.seconds is None else request.seconds
-                return Plan(seconds, plan_lengths(seconds, headroom, manifest, request.min_compose))
+                lengths = plan_lengths(seconds, headroom, manifest, request.min_compose)
+                return Plan(seconds, lengths, regions=_regions_after(request, lengths, manifest))
             case Variation():
                 return _plan_variation(request, request.edit, headroom, manifest, notes)
             case Inpainting():
@@ -57,6 +58,22 @@ def plan_request(request: GenerationRequest, headroom: float, manifest: Manifest
                 return _plan_continuation(request, request.edit, headroom, manifest, notes)
     except OverflowError as error:  # seconds that are a number, but as samples no longer
         raise RequestError(f"a time in the request is too large: {error}") from None
+
+
+def _regions_after(request: GenerationRequest, lengths: Lengths, manifest: Manifest) -> tuple[Span, ...] | None:
+    """What is new in a clip that goes on from latents; None for one that does not."""
+    if request.after is None:
+        return None
+    audio = manifest.audio
+    shape = request.after.shape
+    if len(shape) != 3 or shape[:2] != (1, audio.latent_channels):
+        raise RequestError(f"latents must be (1, {audio.latent_channels}, frames), got {shape}")
+    given = shape[2] * audio.samples_per_frame
+    if given >= lengths.samples:
+        raise RequestError(
+            f"{lengths.samples} samples are no more than the {given} of the latents that they go on from"
+        )
+    return ((given, lengths.samples),)
 
 
 def _plan_variation(

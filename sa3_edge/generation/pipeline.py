@@ -324,6 +324,8 @@ class Pipeline:
         negative = self._encode_text(request.negative_prompt, notes, progress) if request.negative_prompt else None
         self.graphs.done_with("text_encoder")
         source = self._encode_source(plan, progress)
+        if request.after is not None and request.edit is None:
+            source = np.pad(request.after, ((0, 0), (0, 0), (0, plan.lengths.valid - request.after.shape[-1])))
         init = source if plan.regions is None else None
         keep = keep_mask(plan, manifest.audio.samples_per_frame) if plan.regions is not None else None
         progress("condition", 0, 1)

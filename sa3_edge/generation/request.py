@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sa3_edge.audio.recording import AudioSource
 
 DEFAULT_SECONDS = 30.0
@@ -81,6 +84,7 @@ class GenerationRequest:
     piece_seconds: length of the piece that the clip is a slice of, which is what the model is told; None is the clip's.
         Of a longer piece than the clip the model writes no ending
     min_compose: seconds that are composed at the least; what is beyond the clip is cut off
+    after: latents (1, C, T) that are the clip's first frames, and that it goes on from
     blend: the prompt that the clip comes from, if it is not one prompt's all through
     """
 
@@ -96,4 +100,5 @@ class GenerationRequest:
     limiter: bool = True
     piece_seconds: float | None = None
     min_compose: float = 0.0
+    after: NDArray[np.float32] | None = None
     blend: Blend | None = None

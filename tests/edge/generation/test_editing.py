@@ -563,3 +563,31 @@ def test_a_base_model_samples_by_euler_with_its_own_defaults(
     for t, t_next in itertools.pairwise(timesteps):
         x = x + (t_next - t) * base._velocity(prepared.prompts[0].conditioning)(x, float(t))
     assert np.allclose(made.latents, x, atol=1e-6)
+
+
+def test_a_clip_goes_on_from_latents_as_from_the_recording_that_they_are_of(pipeline: Pipeline) -> None:
+    rate, frame = 44100, pipeline.bundle.manifest.audio.samples_per_frame
+    given = 20 * frame
+    audio = np.random.default_rng(0).uniform(-0.3, 0.3, (2, given)).astype(np.float32)
+    seconds = 3.0
+    edit = Continuation(AudioSource.from_array(audio, rate), extend=seconds - given / rate, splice=False)
+    fixed: dict[str, Any] = {"seed": 1, "steps": 2, "headroom": 0.0}
+    by_audio = pipeline.generate(GenerationRequest("x", edit=edit, **fixed))
+    prepared: list[Any] = []
+    real = pipeline.graphs.run
+
+    def spy(graph: Any, inputs: Any) -> Any:
+        if graph == "conditioner":
+            prepared.append(inputs)
+        return real(graph, inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.graphs, "run", spy)
+        pipeline.generate(GenerationRequest("x", edit=edit, **fixed))
+    latents = prepared[0]["inpaint_masked_input"][:, :, :20]
+    by_latents = pipeline.generate(GenerationRequest("x", seconds=by_audio.seconds, after=latents, **fixed))
+    assert np.array_equal(by_latents.latents, by_audio.latents)
+    with pytest.raises(RequestError, match="no more than"):
+        pipeline.generate(GenerationRequest("x", seconds=0.5, after=latents, **fixed))
+    with pytest.raises(RequestError, match="latents must be"):
+        pipeline.generate(GenerationRequest("x", seconds=3.0, after=latents[:, :3], **fixed))
