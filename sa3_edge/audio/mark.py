@@ -13,6 +13,7 @@ from dataclasses import dataclass
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _NAME = "DIGITALSOURCETYPE"
 _STREAMINFO = bytes([0, 0, 34])  # the length of a FLAC file's first block; its last 36 bits before a hash: samples
+_SERIAL = b"sa3e"  # of the one stream in an Ogg file
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -63,7 +64,8 @@ def xmp_packet() -> bytes:
 class PassedOn:
     """Passes on what libsndfile writes of a FLAC or Ogg file, with entries in the places of their stand-ins.
 
-    A FLAC file's header gets the count of samples, which libsndfile would put there only at the end.
+    A FLAC file's header gets the count of samples, which libsndfile would put there only at the end; an Ogg file's
+    pages get a serial number of ours instead of one by chance, so that the same clip is the same file.
     """
 
     def __init__(self, samples: int, entries: Sequence[Entry]) -> None:
@@ -75,26 +77,25 @@ class PassedOn:
             return (
                 data[:17] + struct.pack(">BI", data[17] | self._samples >> 32, self._samples & 0xFFFFFFFF) + data[22:]
             )
-        if not self._missing and not self._page_head:
-            return data
-        if data[:4] == b"OggS" and len(data) == 27 + data[26]:
-            self._page_head = data
-            return b""
         head, self._page_head = self._page_head, b""
-        whole = data
+        if not head and data[:4] == b"OggS" and len(data) == 27 + data[26]:
+            if any(data[27:]):
+                self._page_head = data
+                return b""
+            head, data = data, b""  # a page without a body
         for entry in list(self._missing):
             put = entry.put_into(data)
             if put is not None:
                 data = put
                 self._missing.remove(entry)
-        return _with_checksum(head, data) + data if head and data != whole else head + data
+        return _page(head, data) if head else data
 
 
-def _with_checksum(head: bytes, body: bytes) -> bytes:
-    """An Ogg page's head for its body: a CRC-32 without reflection, start 0, over the page with zeros in its place."""
-    page = head[:22] + bytes(4) + head[26:] + body
+def _page(head: bytes, body: bytes) -> bytes:
+    """An Ogg page with our serial number. Its checksum: a CRC-32 without reflection, start 0, zeros in its place."""
+    page = head[:14] + _SERIAL + head[18:22] + bytes(4) + head[26:] + body
     reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return head[:22] + struct.pack(">I", reflected).translate(_REVERSED) + head[26:]
+    return page[:22] + struct.pack(">I", reflected).translate(_REVERSED) + page[26:]
 
 
 def tag_mp3(data: bytes, *, marked: bool, bpm: float | None) -> bytes:

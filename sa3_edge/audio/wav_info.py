@@ -13,6 +13,8 @@ _HEADER = struct.Struct("<4sI")  # a chunk's name and size
 _PCM, _FLOAT = 1, 3
 _LARGEST = 2**32 - 1
 _UNKNOWN = 2**31 - 1  # sizes from here on stand for "as long as it goes"; ffmpeg and sox each have their own
+_LONGEST_TEXT = 16 << 20  # bytes that are read of one
+_MOST_CHUNKS = 10_000
 
 
 def wav_head(samples: int, channels: int, rate: int, bits: str, after: bytes) -> bytes:
@@ -68,7 +70,8 @@ def read_info(file: BinaryIO) -> dict[str, str]:
         if name == b"LIST" and file.read(4) == b"INFO":
             start = file.tell()
             for field, length in _chunks(file, start + size - 4):
-                texts[field.decode("ascii", "replace")] = file.read(length).split(b"\0")[0].decode("utf-8", "replace")
+                text = file.read(min(length, _LONGEST_TEXT))
+                texts[field.decode("ascii", "replace")] = text.split(b"\0")[0].decode("utf-8", "replace")
     return texts
 
 
@@ -96,7 +99,9 @@ def _chunk(name: str, content: bytes) -> bytes:
 def _chunks(file: BinaryIO, end: int | None = None) -> Iterator[tuple[bytes, int]]:
     """Name and size of each chunk from here to `end`; the file stands at its content, and may be moved."""
     position = file.tell()
-    while end is None or position < end:
+    for _ in range(_MOST_CHUNKS):
+        if end is not None and position >= end:
+            return
         file.seek(position)
         head = file.read(_HEADER.size)
         if len(head) < _HEADER.size:

@@ -16,8 +16,10 @@ from platformdirs import user_config_path
 from sa3_edge.clips.options import ClipOptions, FileOptions, about, options_of, plain_type
 from sa3_edge.clips.times import parse_time
 from sa3_edge.errors import RequestError
+from sa3_edge.files import read_small
 
 PREFIX = "SA3_EDGE_"
+_LARGEST_FILE = 1 << 20  # bytes
 # What a person sets once. What shapes one clip (seed, prompt, recordings) stays on the command line.
 DEFAULTS: dict[str, type] = {
     "model": str,
@@ -54,9 +56,11 @@ def defaults() -> dict[str, Any]:
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_small(path, _LARGEST_FILE).decode())
     except FileNotFoundError:
         return {}
+    except RecursionError:
+        raise RequestError(f"the config file {path} cannot be read: it is nested too deeply") from None
     except (OSError, ValueError) as error:
         raise RequestError(f"the config file {path} cannot be read: {error}") from None
     for key, value in values.items():

@@ -9,13 +9,17 @@ import msgspec
 from sa3_edge.audio.formats import FORMATS, stored_bits
 from sa3_edge.cli import generate
 from sa3_edge.cli.display import note, print_json, print_line
-from sa3_edge.clips.options import FileOptions
+from sa3_edge.cli.options import spelled
+from sa3_edge.clips.options import ClipOptions, FileOptions
 from sa3_edge.clips.record import Record, find_recording, read_record, recorded_options
+from sa3_edge.engines import DEFAULT_ENGINE
 from sa3_edge.errors import RequestError
 from sa3_edge.files import sha256_of
 from sa3_edge.generation.pipeline import Pipeline
 from sa3_edge.manifest import FILE_NAME
 from sa3_edge.models.catalog import PUBLISHED, installed_models
+
+_MOST_STEPS_UNASKED = 500  # ten times those of the models that take most
 
 
 def info(path: Path, json: bool) -> None:
@@ -47,6 +51,7 @@ def regenerate(
 ) -> None:
     """Render a clip again, with changes by option; what differs from the original's making is said.
 
+    The clip's tags, which anyone may have written, choose neither the engine nor a folder.
     Raises RequestError if the recording that it was made from is gone or altered.
     """
     record = read_record(path)
@@ -54,13 +59,14 @@ def regenerate(
     if options.init_audio is not None and "init_audio" not in changes:
         options = replace(options, init_audio=find_recording(record, options.init_audio, path))
     options = replace(options, **changes)
-    engine = engine or record.engine
+    _check_effort(options, path, changes)
+    engine = engine or DEFAULT_ENGINE
     units = generate.compute_units(engine, compute_units)
     run_options = generate.RunOptions(model or model_of(record, path), engine, None, json, compute_units=units)
 
     def opened(pipeline: Pipeline) -> None:
         for difference in _differences(record, pipeline):
-            note(difference)
+            note(spelled(difference))
 
     generate.run(options, 1, _as_the_original(files, path), run_options, opened)
 
@@ -77,11 +83,18 @@ def _as_the_original(files: FileOptions, path: Path) -> FileOptions:
     return files
 
 
+def _check_effort(options: ClipOptions, path: Path, changes: dict[str, Any]) -> None:
+    """Raise RequestError where a clip, and not who makes it again, asks for hours of work."""
+    if options.steps is not None and options.steps > _MOST_STEPS_UNASKED and "steps" not in changes:
+        raise RequestError(
+            f"{path} says it was made in {options.steps} steps, which takes long; if they are meant, say so: `steps`"
+        )
+
+
 def model_of(record: Record, path: Path) -> str:
     """What to load for a clip: the model by its name, else what is installed of the same bundle.
 
-    Anyone may have written a clip, so it cannot have a bundle run that lies beside it or in a network's folder. Older
-    clips name a folder of their own machine, which is said. Raises RequestError.
+    Anyone may have written a clip, so it has no bundle run that lies in a folder. Raises RequestError.
     """
     installed, model = installed_models(), record.model
     if model in installed:
@@ -90,9 +103,6 @@ def model_of(record: Record, path: Path) -> str:
         manifest = folder / FILE_NAME
         if manifest.is_file() and sha256_of(manifest) == record.bundle:
             return name
-    if Path(model).is_absolute() and not model.startswith(("//", "\\\\")) and Path(model).is_dir():
-        note(f"the model is in the folder that the clip names, {model}")
-        return model
     if model in PUBLISHED and not Path(model).exists():
         return model  # not installed, which loading says
     raise RequestError(
@@ -111,5 +121,6 @@ def _differences(record: Record, pipeline: Pipeline) -> list[str]:
             f"the original's was {record.model_name} ({record.bundle[:12]})"
         )
     if pipeline.engine != record.engine_version:
-        differences.append(f"the engine differs: {pipeline.engine}, the original's was {record.engine_version}")
+        choose = f"; `engine` chooses {record.engine}" if pipeline.graphs.engine.name != record.engine else ""
+        differences.append(f"the engine differs: {pipeline.engine}, the original's was {record.engine_version}{choose}")
     return differences

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
@@ -19,7 +20,7 @@ from sa3_edge.files import is_file, sha256_of
 from sa3_edge.generation.pipeline import Pipeline, Stream
 
 _KEY = "sa3-edge"
-_LARGEST_RECORDING = 32 << 30  # bytes that are read to see whether a file is the recording
+_LARGEST_RECORDING = 8 << 30  # bytes that are read to see whether a file is the recording
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,8 +131,9 @@ def recorded_options(record: Record, clip: Path) -> ClipOptions:
 
 
 def find_recording(record: Record, recording: Path, clip: Path) -> Path:
-    """Where the recording that a clip was made from lies now: as recorded, beside the clip or here, by its hash.
+    """Where the recording that a clip was made from lies now: in the clip's folder or below it, or here, by its hash.
 
+    Anyone may have written the clip: nothing is opened that lies elsewhere, and nothing that is no sound file is read.
     Raises RequestError if it is gone or was changed.
     """
     changed = None
@@ -144,7 +146,9 @@ def find_recording(record: Record, recording: Path, clip: Path) -> Path:
             changed = changed or path
     if changed is not None:
         raise RequestError(f"{clip} was made from {changed}, which has changed since")
-    raise RequestError(f"{clip} was made from {recording}, which is not there any more; name it: `init_audio`")
+    raise RequestError(
+        f"{clip} was made from {recording}, which is not there any more, beside it or here; name it: `init_audio`"
+    )
 
 
 def _bare(recording: Path) -> str:
@@ -152,18 +156,27 @@ def _bare(recording: Path) -> str:
 
 
 def _places(recording: Path, clip: Path) -> Iterator[Path]:
-    """Where to look, the likeliest first. A network's folder is not asked for what a stranger's clip names."""
-    if not str(recording).startswith(("\\\\", "//")):
-        yield clip.parent / recording  # an absolute one, as older clips have it, stays what it is
+    """Where to look, the likeliest first."""
+    parts = PureWindowsPath(recording)
+    if not (parts.drive or parts.root or ".." in parts.parts):
+        yield clip.parent / recording
     yield clip.parent / _bare(recording)
     yield Path(_bare(recording))
-    for path in sorted(clip.parent.iterdir()):
-        if path.suffix.lower() == recording.suffix.lower() and path.name != clip.name:
-            yield path
+    with suppress(OSError):
+        for path in sorted(clip.parent.iterdir()):
+            if path.suffix.lower() == recording.suffix.lower() and path.name != clip.name:
+                yield path
 
 
 def _may_be_read(path: Path) -> bool:
+    """Whether it is a sound file of a size that recordings have; hashing a disk's image takes long."""
+    import soundfile
+
     try:
-        return path.is_file() and 0 < path.stat().st_size <= _LARGEST_RECORDING
-    except OSError:  # such as a name that is too long
+        if not path.is_file() or not 0 < path.stat().st_size <= _LARGEST_RECORDING:
+            return False
+        with readable(path):
+            soundfile.info(path)
+    except (OSError, ValueError):  # such as a name that is too long; RequestError is a ValueError
         return False
+    return True

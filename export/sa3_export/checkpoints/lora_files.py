@@ -12,7 +12,6 @@ Sources: `stable_audio_3/models/lora/utils.py` of the public `Stability-AI/stabl
 `huggingface/peft`.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -24,7 +23,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from sa3_edge.files import read_small
 from sa3_export.checkpoints.lora import Adapter, AdapterFile, Update
+from sa3_export.config.section import parse_json
 from sa3_export.errors import CheckpointError, listed
 
 Layers = dict[str, dict[str, Tensor]]  # by layer as the file names it, then by part
@@ -61,6 +62,7 @@ _PEFT_REFUSED = (
     "monteclora_config",
 )
 _PEFT_INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal", "mica")
+_LARGEST_CONFIG, _LARGEST_NUMBER = 16 << 20, 1e9
 _PEFT_DEFAULT = 8  # of r and of lora_alpha
 
 
@@ -130,9 +132,12 @@ def _reference_settings(path: Path, metadata: Mapping[str, str], layers: Layers)
 def _peft_settings(path: Path, metadata: Mapping[str, str], layers: Layers) -> _Settings:
     config_path = path.with_name("adapter_config.json")
     has_magnitudes = any("magnitude" in parts for parts in layers.values())
-    if not config_path.is_file():
+    if not (config_path.exists() or config_path.is_symlink()):
         return _Settings("dora-rows" if has_magnitudes else "lora", lambda layer, stored: 1.0)
-    config = _json_object(config_path.read_text(encoding="utf-8", errors="replace"), config_path.name)
+    try:
+        config = _json_object(read_small(config_path, _LARGEST_CONFIG).decode(errors="replace"), config_path.name)
+    except OSError as error:
+        raise CheckpointError(f"{config_path.name} cannot be read: {error.strerror or error}") from None
     if (kind := config.get("peft_type", "LORA")) != "LORA":
         raise CheckpointError(f"peft_type {kind!r} is not computed, only LORA")
     if refused := [key for key in _PEFT_REFUSED if config.get(key)]:
@@ -157,9 +162,10 @@ def _by_pattern(config: Mapping[str, Any], patterns_key: str, layer: str, key: s
     """Where PEFT looks a layer's number up: under the first pattern that fits the end of its name, else under `key`."""
     patterns = config.get(patterns_key) or {}
     if not isinstance(patterns, dict):
-        raise CheckpointError(f"{patterns_key} must be a JSON object, got {patterns!r}")
+        raise CheckpointError(f"{patterns_key} must be a JSON object, got {type(patterns).__name__}")
     try:
         for pattern in patterns:
+            _check_pattern(patterns_key, pattern)
             if re.match(rf"(.*\.)?({pattern})$", layer):
                 return patterns, pattern
     except re.error as error:
@@ -167,11 +173,20 @@ def _by_pattern(config: Mapping[str, Any], patterns_key: str, layer: str, key: s
     return config, key
 
 
+def _check_pattern(key: str, pattern: str) -> None:
+    """Raise CheckpointError for a regular expression of a stranger that could take long to match.
+
+    It takes at most as many tries as there are choices: of the place where each repetition ends, of what is optional,
+    of alternatives in groups.
+    """
+    text = re.sub(r"\\.", "", pattern)
+    repetitions, choices = len(re.findall(r"[*+{]", text)), text.count("?") + text.count("|") * ("(" in text)
+    if len(pattern) > 1000 or re.search(r"\)[*+{]", text) or "(?" in text or repetitions > 2 or choices > 8:
+        raise CheckpointError(f"{key} {pattern[:60]!r} is too intricate a regular expression; name the layers plainly")
+
+
 def _json_object(text: str, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise CheckpointError(f"{name} is not valid JSON: {error}") from None
+    value = parse_json(text, name)
     if not isinstance(value, dict):
         raise CheckpointError(f"{name} must be a JSON object, got {type(value).__name__}")
     return value
@@ -181,8 +196,10 @@ def _number(config: Mapping[str, Any], key: str, default: float) -> float:
     value = config.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise CheckpointError(f"{key} must be a number, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST_NUMBER:
+        raise CheckpointError(
+            f"{key} must be a number, got {value!r:.40}" + (" (too large)" if type(value) in (int, float) else "")
+        )
     return value
 
 

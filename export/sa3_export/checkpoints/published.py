@@ -8,7 +8,6 @@ Weights are read from safetensors only, never from pickles. A tensor that is mis
 an error that names it.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +21,7 @@ from sa3_edge.files import sha256_of
 from sa3_export.checkpoints.lora import AdapterFile, merge_adapters
 from sa3_export.checkpoints.lora_files import read_adapter
 from sa3_export.config.model import ModelConfig, read_model_config
-from sa3_export.config.section import Reading
+from sa3_export.config.section import Reading, read_json
 from sa3_export.config.t5gemma import TextEncoderConfig, read_text_encoder_config
 from sa3_export.errors import CheckpointError, listed
 from sa3_export.networks.conditioners import Conditioners
@@ -211,12 +210,9 @@ class Checkpoint:
         self.adapters = tuple(read_adapter(file, adaptable) for file in adapters)
 
     def _check_tokenizer(self) -> None:
-        try:
-            json.loads(self.tokenizer_file.read_text(encoding="utf-8"))["model"]
-        except FileNotFoundError:
-            raise CheckpointError(f"{self.tokenizer_file} does not exist") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.tokenizer_file} is not a tokenizer: {error}") from None
+        read = read_json(self.tokenizer_file)
+        if not isinstance(read, dict) or "model" not in read:
+            raise CheckpointError(f"{self.tokenizer_file} is not a tokenizer: it has no model")
 
     @property
     def licence(self) -> str | None:

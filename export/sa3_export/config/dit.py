@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sa3_edge.manifest import Objective
-from sa3_export.config.section import Section
+from sa3_export.config.section import MOST_LAYERS, Section
 from sa3_export.errors import CheckpointError
 
 LEAST_ROTATED = 32  # channels of a head that positions rotate, however narrow it is
@@ -96,7 +96,7 @@ def _dit(config: Section) -> DiTConfig:
             f"heads of {embed_dim // num_heads} channels are not computed, only of {LEAST_ROTATED} up"
         )
     ff = config.section("ff_kwargs", {})
-    ff_dim = int(embed_dim * ff.value("mult", float, 4.0))
+    ff_dim = ff.scaled("mult", embed_dim, 4.0)
     ff.only("no_bias", False, default=False)
     ff.only("glu", True, default=True)
     ff.only("use_conv", False, default=False)
@@ -134,7 +134,7 @@ def _dit(config: Section) -> DiTConfig:
     dit = DiTConfig(
         io_channels=config.size("io_channels", 32),
         embed_dim=embed_dim,
-        depth=config.size("depth", 12),
+        depth=config.size("depth", 12, most=MOST_LAYERS),
         num_heads=num_heads,
         cond_token_dim=config.size("cond_token_dim"),
         global_cond_dim=config.size("global_cond_dim"),

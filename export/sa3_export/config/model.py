@@ -10,7 +10,7 @@ from sa3_edge.manifest import Objective
 from sa3_export.config.conditioning import ConditionerConfig, read_conditioning
 from sa3_export.config.dit import DiTConfig, ScheduleConfig, read_diffusion
 from sa3_export.config.same import AutoencoderConfig, read_autoencoder
-from sa3_export.config.section import Reading, Section, agree, read_json
+from sa3_export.config.section import Reading, Section, agree, read_config
 from sa3_export.errors import CheckpointError
 
 # Sections that only matter for training or for demos in the training loop.
@@ -40,11 +40,11 @@ class ModelConfig:
 
 def read_model_config(path: Path, reading: Reading | None = None) -> ModelConfig:
     """Read `model_config.json`; unknown keys are left in `reading`. Raises CheckpointError, naming the key."""
-    root = Section(read_json(path), "", reading or Reading())
+    root = Section(read_config(path), "", reading or Reading())
     root.only("model_type", "diffusion_cond_inpaint")
     sample_rate = root.size("sample_rate")
     audio_channels = root.size("audio_channels", 2)
-    sample_size = root.size("sample_size")
+    sample_size = root.size("sample_size", most=1 << 32)
     root.ignore(*_NOT_FOR_INFERENCE)
 
     model = root.section("model")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sa3_export.config.section import Section, agree
+from sa3_export.config.section import MOST_LAYERS, Section, agree
 from sa3_export.errors import CheckpointError
 
 _WINDOW_FRAMES = 2  # of SAME-S
@@ -105,7 +105,10 @@ def _resampler(section: Section, patch_key: str, patch_channels: int) -> Resampl
     config = section.section("config")
     agree({f"SAME's {patch_key}": config.size(patch_key, 2), "patch_size * audio channels": patch_channels})
     width = config.size("channels", 128) * config.stage("c_mults", [1, 2, 4, 8])
-    stride, depth = config.stage("strides", [2, 4, 8, 8]), config.stage("transformer_depths", [3, 3, 3, 3])
+    stride, depth = (
+        config.stage("strides", [2, 4, 8, 8]),
+        config.stage("transformer_depths", [3, 3, 3, 3], most=MOST_LAYERS),
+    )
     head_dim = config.size("dim_heads", 128)
     if width % head_dim:
         raise CheckpointError(f"width {width} is no multiple of dim_heads {head_dim}")
@@ -129,7 +132,7 @@ def _resampler(section: Section, patch_key: str, patch_channels: int) -> Resampl
         stride=stride,
         depth=depth,
         head_dim=head_dim,
-        ff_dim=int(width * config.value("ff_mult", float, 3.0)),
+        ff_dim=config.scaled("ff_mult", width, 3.0),
         frames_per_window=_frames_per_window(config, stride),
         kernel_size=3 if config.value("conv_mapping", bool, False) else 1,
         sine_blocks=_sine_blocks(config, depth),
@@ -156,7 +159,5 @@ def _frames_per_window(config: Section, stride: int) -> int | None:
 def _sine_blocks(config: Section, depth: int) -> int:
     """How many of the last blocks have the sine. The reference gives it to block i of n if n - i < the config's number:
     one less than that number."""
-    number = config.stage("sinusoidal_blocks", [0])
-    if number < 0:
-        raise CheckpointError(f"sinusoidal_blocks must not be negative, got {number}")
+    number = config.stage("sinusoidal_blocks", [0], least=0)
     return min(max(number - 1, 0), depth)

@@ -10,19 +10,51 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sa3_edge.files import read_small
 from sa3_export.errors import CheckpointError, ConfigValueError
 
 _MISSING = object()
+_LARGEST_FILE = 64 << 20  # bytes; the published tokenizer has 33 MB
+# Beyond reason: networks are built to the sizes before any tensor is looked at.
+_LARGEST_SIZE, MOST_LAYERS, _LARGEST_NUMBER = 1 << 20, 256, 1e9
+_DEEPEST = 64
 
 
 def read_json(path: Path) -> object:
-    """A config's contents. Raises CheckpointError."""
+    """The contents of a JSON file that may be a stranger's. Raises CheckpointError."""
     try:
-        read: object = json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_small(path, _LARGEST_FILE), str(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def read_config(path: Path) -> object:
+    """The contents of a config, which is small and flat. Raises CheckpointError."""
+    read = read_json(path)
+    level, depth = [read], 0
+    while level:  # not by recursion: what is said of a value would recurse too
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        depth += 1
+        if depth > _DEEPEST:
+            raise CheckpointError(f"{path} is not a config: it is nested too deeply")
+    return read
+
+
+def parse_json(text: str | bytes, name: str) -> object:
+    """JSON of a stranger; `name` is said of it. Raises CheckpointError."""
+    try:
+        read: object = json.loads(text)
+    except ValueError as error:  # also for bytes that are no text, and for numbers of thousands of digits
+        raise CheckpointError(f"{name} is not valid JSON: {error}") from None
+    except RecursionError:
+        raise CheckpointError(f"{name} is not valid JSON: it is nested too deeply") from None
     return read
 
 
@@ -79,24 +111,37 @@ class Section:
         value = self._data.get(key, default)
         if value is _MISSING:
             raise CheckpointError(f"{self._name(key)} is missing")
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+            if not abs(value) <= _LARGEST_NUMBER:  # NaN is not either
+                raise CheckpointError(f"{self._name(key)} must be a number within reason, got {value!r:.40}")
             value = float(value)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise CheckpointError(f"{self._name(key)} must be {kind.__name__}, got {value!r}")
+            raise CheckpointError(f"{self._name(key)} must be {kind.__name__}, got {value!r:.200}")
         return value
 
-    def size(self, key: str, default: Any = _MISSING) -> int:
-        """A positive integer."""
+    def size(self, key: str, default: Any = _MISSING, most: int = _LARGEST_SIZE) -> int:
+        """A positive integer, at most `most`."""
         value: int = self.value(key, int, default)
-        if value < 1:
-            raise CheckpointError(f"{self._name(key)} must be positive, got {value}")
+        self._check_size(key, value, 1, most)
         return value
 
-    def stage(self, key: str, default: Any = _MISSING) -> int:
-        """The one entry of a per-stage list: SAME resamples in a single stage."""
+    def _check_size(self, key: str, value: int, least: int, most: int) -> None:
+        if not least <= value <= most:
+            raise CheckpointError(f"{self._name(key)} must be from {least} to {most}, got {str(value)[:40]}")
+
+    def scaled(self, key: str, size: int, default: float) -> int:
+        """A size that is a multiple of another one."""
+        scaled = int(size * self.value(key, float, default))
+        if not 1 <= scaled <= _LARGEST_SIZE:
+            raise CheckpointError(f"{self._name(key)} makes {scaled} of {size}, from 1 to {_LARGEST_SIZE} can be")
+        return scaled
+
+    def stage(self, key: str, default: Any = _MISSING, *, least: int = 1, most: int = _LARGEST_SIZE) -> int:
+        """The one entry of a per-stage list, from `least` to `most`: SAME resamples in a single stage."""
         values = self.value(key, list, default)
         if len(values) != 1 or not isinstance(values[0], int) or isinstance(values[0], bool):
-            raise CheckpointError(f"{self._name(key)} must hold one integer (one stage), got {values!r}")
+            raise CheckpointError(f"{self._name(key)} must hold one integer (one stage), got {values!r:.200}")
+        self._check_size(key, values[0], least, most)
         return int(values[0])
 
     def only(self, key: str, *computed: Any, default: Any = _MISSING) -> Any:

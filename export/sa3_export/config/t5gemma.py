@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sa3_export.config.section import Reading, Section, read_json
+from sa3_export.config.section import MOST_LAYERS, Reading, Section, read_config
 from sa3_export.errors import CheckpointError
 
 
@@ -28,7 +28,7 @@ def read_text_encoder_config(path: Path, max_tokens: int, reading: Reading | Non
     Unknown keys are not reported: the file is full of what describes the decoder, training and files. Raises
     CheckpointError, naming the key.
     """
-    root = Section(read_json(path), "", reading or Reading())
+    root = Section(read_config(path), "", reading or Reading())
     root.only("model_type", "t5gemma")
     encoder = root.section("encoder")
     num_heads = encoder.size("num_attention_heads", 12)
@@ -43,7 +43,7 @@ def read_text_encoder_config(path: Path, max_tokens: int, reading: Reading | Non
     return TextEncoderConfig(
         vocab_size=encoder.size("vocab_size"),
         hidden_size=encoder.size("hidden_size"),
-        num_hidden_layers=encoder.size("num_hidden_layers"),
+        num_hidden_layers=encoder.size("num_hidden_layers", most=MOST_LAYERS),
         num_attention_heads=num_heads,
         head_dim=encoder.size("head_dim", 256),
         intermediate_size=encoder.size("intermediate_size"),

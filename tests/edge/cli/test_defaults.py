@@ -174,7 +174,8 @@ def test_regenerate_takes_compute_units(
     run_cli: RunCli, write: Write, tmp_path: Path, core_ml_units: list[str]
 ) -> None:
     write('compute_units = "cpu_and_gpu"\n')
-    clip, again = tmp_path / "x.wav", ("--overwrite", "-o", tmp_path / "again.wav")
+    clip = tmp_path / "x.wav"
+    again = ("--engine", "onnxruntime-coreml", "--overwrite", "-o", tmp_path / "again.wav")
     arguments = ("-m", "demo", "-s", "0.5", "--steps", "1", "--engine", "onnxruntime-coreml", "-o", clip)
     assert run_cli("generate", "x", *arguments)[0] == 0
     code, _, err = run_cli("regenerate", clip, *again)
@@ -184,8 +185,8 @@ def test_regenerate_takes_compute_units(
     code, _, err = run_cli("regenerate", clip, "--compute-units", "cpu_only", *again)
     assert (code, "engine differs" in err) == (0, True)
     assert set(core_ml_units) == {"CPUOnly"}
-    assert run_cli("regenerate", clip, "--engine", "onnxruntime", *again)[0] == 0
-    code, _, err = run_cli("regenerate", clip, "--engine", "onnxruntime", "--compute-units", "cpu_only", *again)
+    assert run_cli("regenerate", clip, *again[2:])[0] == 0
+    code, _, err = run_cli("regenerate", clip, "--compute-units", "cpu_only", *again[2:])
     assert (code, "compute units (cpu_only) are for" in err) == (2, True)
 
 

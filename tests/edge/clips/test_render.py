@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -201,16 +202,63 @@ def test_a_recording_that_moved_with_its_clip_is_found_by_its_content(
     assert code == 0, err
 
 
-def test_a_record_with_an_absolute_path_still_loads(run_cli: RunCli, tmp_path: Path, recording: Path) -> None:
+@pytest.mark.parametrize("said", ["{0}/source.wav", "../source.wav", "//server/share/source.wav"])
+def test_a_recording_that_a_clip_names_elsewhere_is_not_opened(
+    run_cli: RunCli, tmp_path: Path, recording: Path, said: str
+) -> None:
+    """Older clips name it by an absolute path; anyone may have written one."""
     clip = tmp_path / "clip.wav"
     _edit(run_cli, recording, clip)
     record = read_record(clip)
-    older = msgspec.structs.replace(record, options={**record.options, "init_audio": str(recording)})
+    older = msgspec.structs.replace(record, options={**record.options, "init_audio": said.format(tmp_path)})
     samples, rate = soundfile.read(clip, always_2d=True)
     (tmp_path / "elsewhere").mkdir()
     copy = tmp_path / "elsewhere" / "older.wav"
     write_audio(copy, samples.T, rate, encoding_for(".wav", None), Tags("x", "x", encode_record(older)))
+    code, _, err = run_cli("regenerate", copy, "-o", tmp_path / "never.wav")
+    assert (code, "name it: --init-audio" in " ".join(err.split())) == (2, True)
+    recording.rename(tmp_path / "elsewhere" / "source.wav")
     assert run_cli("regenerate", copy, "-o", tmp_path / "again.wav")[0] == 0
+
+
+def _rewritten(clip: Path, **changes: Any) -> None:
+    """Give a clip another record."""
+    record = msgspec.structs.replace(read_record(clip), **changes)
+    samples, rate = soundfile.read(clip, always_2d=True)
+    write_audio(clip, samples.T, rate, encoding_for(".wav", None), Tags("x", "x", encode_record(record)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and sparse files")
+@pytest.mark.parametrize("beside", ["/proc/self/pagemap", "/dev/zero", "sparse", "fifo"])
+def test_what_is_no_recording_is_not_hashed(run_cli: RunCli, tmp_path: Path, recording: Path, beside: str) -> None:
+    clip = tmp_path / "clip.wav"
+    _edit(run_cli, recording, clip)
+    recording.unlink()
+    if beside == "sparse":
+        with recording.open("wb") as file:
+            file.truncate(3 << 40)
+    elif beside == "fifo":
+        os.mkfifo(recording)
+    else:
+        recording.symlink_to(beside)
+    code, _, err = run_cli("regenerate", clip, "-o", tmp_path / "never.wav")
+    assert (code, "was made from" in err) == (2, True)
+
+
+def test_a_clip_chooses_neither_engine_nor_folder_nor_hours_of_work(
+    run_cli: RunCli, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    clip, again = tmp_path / "clip.wav", ("-o", tmp_path / "again.wav", "--overwrite")
+    assert run_cli("generate", "x", "-m", "demo", "-s", "0.2", "--steps", "1", "-o", clip)[0] == 0
+    _rewritten(clip, engine="openvino", engine_version="openvino 1")
+    code, _, err = run_cli("regenerate", clip, *again)
+    assert (code, "--engine chooses openvino" in " ".join(err.split())) == (0, True)
+    _rewritten(clip, model=str(tiny_bundle), bundle="0" * 64)
+    code, _, err = run_cli("regenerate", clip, *again)
+    assert (code, "name its folder: --model" in " ".join(err.split())) == (2, True)
+    _rewritten(clip, model="demo", options={**read_record(clip).options, "steps": 10_000, "seconds": 100})
+    code, _, err = run_cli("regenerate", clip, *again)
+    assert (code, "if they are meant, say so: --steps" in " ".join(err.split())) == (2, True)
 
 
 def test_a_recording_is_hashed_as_it_was_read(demo: Pipeline, tmp_path: Path, recording: Path) -> None:
