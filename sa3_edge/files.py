@@ -44,6 +44,24 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def entries_of(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing of one that is not there, which another process may be deleting."""
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder))
+    except OSError:
+        return []
+
+
+def files_below(folder: Path) -> Iterator[os.stat_result]:
+    """Of all regular files in a folder and those in it, as far as they are still there."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                found = os.lstat(os.path.join(where, name))
+                if stat.S_ISREG(found.st_mode):
+                    yield found
+
+
 def read_small(path: Path, limit: int) -> bytes:
     """A file of at most `limit` bytes. Raises OSError, also if it is larger or no regular file."""
     with open_regular(path) as file:

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from sa3_edge.cli.interrupts import INTERRUPTED, Interrupted, Interrupts
-from sa3_edge.cli.printable import printable
+from sa3_edge.cli.printable import print_all_of, printable
 from sa3_edge.errors import RequestError, Sa3Error
 
 _OF_THE_REQUEST = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
@@ -18,6 +18,8 @@ def main() -> None:
     interrupts = Interrupts()
     try:
         interrupts.listen()
+        for stream in (sys.stdout, sys.stderr):
+            print_all_of(stream)
         _check_text(arguments)
         # Not before Ctrl-C is heard: loading takes a while.
         from sa3_edge.cli.app import app

@@ -19,6 +19,7 @@ from sa3_edge.clips.options import FileOptions
 from sa3_edge.engines import ENGINES, EngineOptions, create_engine
 from sa3_edge.engines.cache import cache_folder
 from sa3_edge.errors import RequestError, Sa3Error
+from sa3_edge.files import files_below
 from sa3_edge.machine import cores, instruction_sets, memory, processor
 from sa3_edge.models.catalog import PUBLISHED, installed_models, models_folder
 from sa3_edge.models.needs import need_of, shortage
@@ -95,7 +96,7 @@ def _takes(model: str) -> str:
 
 
 def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(found.st_size for found in files_below(folder))
 
 
 def _defaults() -> tuple[dict[str, Any], str | None]:

@@ -14,7 +14,7 @@ from sa3_edge.cli.printable import printable
 from sa3_edge.clips.options import ClipOptions, FileOptions
 from sa3_edge.clips.render import Clip, prepare
 from sa3_edge.engines import TAKE_COMPUTE_UNITS
-from sa3_edge.errors import RequestError
+from sa3_edge.errors import RequestError, Sa3Error
 from sa3_edge.generation.pipeline import Pipeline
 
 STDOUT = Path("-")
@@ -72,7 +72,9 @@ def run(
     """Generate, write the files, say what was made; each clip as soon as it is there. `opened` is told the pipeline."""
     to_stdout = files.output == STDOUT
     if to_stdout:
-        if sys.stdout is not None and sys.stdout.isatty():
+        if sys.stdout is None:
+            raise Sa3Error("standard output is closed")
+        if sys.stdout.isatty():
             raise RequestError("a clip is not text for a terminal; send it on (| or >) or name a file: -o clip.wav")
         files = replace(files, output=None)
     job = prepare(clip_options, files, count, elsewhere=to_stdout, check=options.check, best_of=options.best_of)

@@ -222,8 +222,8 @@ def typed_options(data: Mapping[str, Any], kind: type = ClipOptions) -> dict[str
             continue
         try:
             typed[key] = msgspec.convert(value, types[key], dec_hook=lambda kind, text: kind(text))
-        except (msgspec.ValidationError, TypeError) as error:
-            raise RequestError(f"{key} cannot be {value!r}: {error}") from None
+        except (msgspec.ValidationError, TypeError, ValueError) as error:  # ValueError: half a surrogate pair
+            raise RequestError(f"{key} cannot be {value!r:.200}: {error}") from None
     return typed
 
 

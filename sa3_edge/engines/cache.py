@@ -13,6 +13,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from sa3_edge.errors import EngineError
+from sa3_edge.files import entries_of, files_below
 from sa3_edge.manifest import Artifact
 
 _KEPT_DAYS = 30
@@ -43,12 +44,16 @@ def forget(artifacts: Iterable[Artifact]) -> int:
     """Delete what engines keep of these artifacts. Returns the bytes that this frees."""
     freed = 0
     for artifact in artifacts:
-        for entry in cache_folder().glob(f"*/{_key(artifact)}-*"):
-            for path in entry.rglob("*"):
-                with suppress(OSError):
-                    freed += path.lstat().st_size if path.is_file() else 0
+        for entry in _entries():
+            if not entry.name.startswith(f"{_key(artifact)}-"):
+                continue
+            freed += sum(found.st_size for found in files_below(entry))
             shutil.rmtree(entry, ignore_errors=True)
     return freed
+
+
+def _entries() -> list[Path]:
+    return [entry for engine in entries_of(cache_folder()) for entry in entries_of(engine)]
 
 
 def _key(artifact: Artifact) -> str:
@@ -61,7 +66,7 @@ def _digest(parts: Iterable[str]) -> str:
 
 def _forget_unused() -> None:
     oldest = time.time() - _KEPT_DAYS * 24 * 3600
-    for entry in cache_folder().glob("*/*"):
+    for entry in _entries():
         with suppress(OSError):  # another process was first
             if entry.stat().st_mtime < oldest:
                 shutil.rmtree(entry, ignore_errors=True)

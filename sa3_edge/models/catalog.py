@@ -1,5 +1,6 @@
 """Which bundle a model's name stands for."""
 
+import os
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from sa3_edge.errors import Remedy, RequestError
+from sa3_edge.files import entries_of
 from sa3_edge.manifest import FILE_NAME
 
 DEMO = "demo"
@@ -35,7 +37,7 @@ def models_folder() -> Path:
 def installed_models() -> dict[str, Path]:
     """Installed bundles and the demo, by name."""
     folder = models_folder()
-    found = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE_NAME}"))}
+    found = {path.name: path for path in entries_of(folder) if os.path.lexists(path / FILE_NAME)}
     return {**found, DEMO: Path(__file__).parents[1] / "demo"}
 
 

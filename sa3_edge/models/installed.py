@@ -6,7 +6,6 @@ folder that is safe to copy, no file is outside of it, and the disk frees a file
 
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines.cache import forget
 from sa3_edge.errors import BundleError, RequestError, Sa3Error
-from sa3_edge.files import put_in_place, sha256_of, unfinished_folder
+from sa3_edge.files import entries_of, files_below, put_in_place, sha256_of, unfinished_folder
 from sa3_edge.manifest import FILE_NAME, Artifact, Model, read_manifest
 from sa3_edge.models.catalog import DEMO, PUBLISHED, data_folder, installed_models, models_folder
 
@@ -38,7 +37,8 @@ class InstalledModel:
 def list_models() -> list[InstalledModel]:
     """Every installed model, whole or broken, and the demo. Sizes are checked, hashes are not: see `Bundle.load`."""
     folder = models_folder()
-    folders = {path.name: path for path in sorted(folder.glob("[!.]*")) if _is_folder(path)}  # hidden: unfinished
+    # Hidden: unfinished.
+    folders = {path.name: path for path in entries_of(folder) if path.name[0] != "." and _is_folder(path)}
     return [_describe(name, path) for name, path in {**folders, DEMO: installed_models()[DEMO]}.items()]
 
 
@@ -56,18 +56,9 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _stats(folder: Path) -> Iterator[os.stat_result]:
-    """Of all regular files in a folder, as far as they are still there."""
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            found = path.lstat()
-            if stat.S_ISREG(found.st_mode):
-                yield found
-
-
 def bytes_on_disk() -> int:
     """What all installed models take, shared files counted once."""
-    return sum({(found.st_dev, found.st_ino): found.st_size for found in _stats(models_folder())}.values())
+    return sum({(found.st_dev, found.st_ino): found.st_size for found in files_below(models_folder())}.values())
 
 
 @contextmanager
@@ -80,7 +71,9 @@ def staging() -> Iterator[Path]:
 
 def clear_staging() -> None:
     """Delete staging folders of killed processes. Call with the pull lock held."""
-    for folder in data_folder().glob(f"{_STAGING}*"):
+    for folder in entries_of(data_folder()):
+        if not folder.name.startswith(_STAGING):
+            continue
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -153,7 +146,7 @@ def unfinished_downloads() -> dict[str, int]:
 
 def _only_here(folder: Path) -> int:
     """Bytes of files that no other folder has a link to: what deleting this one frees."""
-    return sum(found.st_size for found in _stats(folder) if found.st_nlink == 1)
+    return sum(found.st_size for found in files_below(folder) if found.st_nlink == 1)
 
 
 def _read(folder: Path) -> Bundle:

@@ -1,6 +1,7 @@
 """Files of strangers, full disks and signals: words instead of faults, nothing partial, nothing of the user's lost."""
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -15,20 +17,29 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sa3_edge import AudioSource
+from sa3_edge.audio.encoding import Tags, encode_audio
+from sa3_edge.audio.formats import encoding_for
+from sa3_edge.audio.limiter import CEILING, limit, limit_blocks
 from sa3_edge.bundle import Bundle
-from sa3_edge.cli.printable import printable
+from sa3_edge.cli.defaults import config_file, defaults
+from sa3_edge.cli.printable import print_all_of, printable
+from sa3_edge.clips.options import ClipOptions, options_of
+from sa3_edge.clips.record import read_record
+from sa3_edge.clips.request import typed_options
 from sa3_edge.engines import EngineOptions
 from sa3_edge.engines.cache import cache_entry, forget
 from sa3_edge.engines.runner import GraphRunner
 from sa3_edge.errors import BundleError, EngineError, RequestError
 from sa3_edge.files import put_in_place, sweep, unfinished_folder, whole_file
 from sa3_edge.generation.lengths import plan_lengths
+from sa3_edge.generation.tiling import plan_tiles
 from sa3_edge.generation.tokenizer import LONGEST_TEXT, Tokenizer
-from sa3_edge.manifest import decode_manifest
+from sa3_edge.manifest import Tiles, decode_manifest
 from sa3_edge.models import installed
 from sa3_edge.models.catalog import DEMO, models_folder, resolve_model
 from tests.conftest import RunCli
@@ -529,3 +540,138 @@ def test_any_lengths_go_together(seconds: float, headroom: float) -> None:
 def test_roundings_that_differ_near_a_whole_frame() -> None:
     lengths = plan_lengths(2.5077777777777777, 6.408707482993197, Bundle.load(DEMO_FOLDER).manifest)
     assert lengths.valid <= lengths.allocated
+
+
+def test_halves_of_surrogate_pairs_are_errors_of_the_request() -> None:
+    for name in set(options_of(ClipOptions)) - {"prompt"}:
+        with contextlib.suppress(RequestError):
+            typed_options({name: "\ud800"})
+
+
+@pytest.mark.parametrize("format_name", ["ogg", "opus", "flac", "mp3", "wav"])
+def test_the_same_clip_is_the_same_file(format_name: str) -> None:
+    audio = np.random.default_rng(0).normal(0, 0.1, (2, 50_000)).astype(np.float32)
+    for tags in (Tags(), Tags("t", "s", "c" * 3000, marked=True)):
+        one, other = (encode_audio(audio, 44_100, encoding_for(format_name, None), tags)[0] for _ in range(2))
+        assert one == other
+        assert soundfile.info(io.BytesIO(one)).channels == 2
+
+
+def test_text_that_an_encoding_lacks_is_printed_as_escapes() -> None:
+    buffer = io.BytesIO()
+    stream = io.TextIOWrapper(buffer, "ascii")
+    print_all_of(stream)
+    stream.write('"Zwölf 🥁"')
+    stream.flush()
+    assert json.loads(buffer.getvalue()) == "Zwölf 🥁"
+
+
+@pytest.mark.skipif(not LINUX, reason="needs a FIFO")
+def test_a_config_file_that_is_none_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    config_file().parent.mkdir(parents=True)
+    for content in ("x = " + "[" * 100_000, "x = " + "{a=" * 50_000, "steps = " + "9" * 5000):
+        config_file().write_text(content)
+        with pytest.raises(RequestError, match="cannot be read"):
+            defaults()
+    config_file().unlink()
+    os.mkfifo(config_file())
+    with pytest.raises(RequestError, match="not a regular file"):
+        defaults()
+
+
+def test_models_that_vanish_while_they_are_listed_are_no_fault(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(DEMO_FOLDER, models / "one")
+    real = os.scandir
+
+    def vanishing(path: Any) -> Any:
+        if Path(path) == models / "one":
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    installed.list_models()
+    assert installed.bytes_on_disk() == 0
+
+
+def test_contrived_samples_that_are_loud_between_are_turned_down() -> None:
+    """Samples of less than half full scale, whose signs alternate around one place, are near it there."""
+    place = np.arange(4000) - 2000.5
+    audio = np.where(np.abs(place) < 200, 0.46 * np.sign(np.sinc(place)), 0).astype(np.float32)[None]
+    before, after = (soxr.resample(x[0], 44_100, 16 * 44_100, quality="VHQ") for x in (audio, limit(audio, 44_100)))
+    assert before.max() > CEILING
+    assert 0.8 < after.max() <= CEILING
+
+
+_SOUNDS = ("wav", "flac", "ogg", "mp3")
+
+
+@settings(max_examples=CASES, deadline=None)
+@given(st.data())
+def test_mutated_recordings_are_read_or_refused(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(_SOUNDS))
+    original = _sound(name)
+    # Headers and tags more often than samples.
+    place = data.draw(st.one_of(st.integers(0, min(len(original), 200) - 1), st.integers(0, len(original) - 1)))
+    put = data.draw(st.one_of(st.binary(max_size=12), st.sampled_from([b"\xff" * 4, b"\0" * 8, b"\x7f\xff\xff\xff"])))
+    changed = original[:place] + put + original[place + data.draw(st.integers(0, 12)) :]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"x.{name}")
+        path.write_bytes(changed)
+        with contextlib.suppress(RequestError):
+            source = AudioSource.from_file(path)
+            assert np.isfinite(source.load(44_100, 44_100, 2, [])).all()
+        with contextlib.suppress(RequestError):
+            read_record(path)
+
+
+def _sound(name: str, kept: dict[str, bytes] = {}) -> bytes:  # noqa: B006
+    if name not in kept:
+        audio = np.random.default_rng(1).normal(0, 0.1, (2, 4000)).astype(np.float32)
+        kept[name] = encode_audio(audio, 44_100, encoding_for(name, None), Tags("t", "s", "{}", marked=True))[0]
+    return kept[name]
+
+
+@settings(max_examples=CASES, deadline=None)
+@given(st.data())
+def test_mutated_tokenizers_are_read_or_refused(data: st.DataObject) -> None:
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": [], "unk_token": "a"}
+    original = json.dumps({"version": "1.0", "normalizer": _DOUBLE, "pre_tokenizer": None, "model": model})
+    place = data.draw(st.integers(0, len(original) - 1))
+    put = data.draw(st.sampled_from(["", "null", "[", "{}", '"', "-1", "9" * 400, "true", "Regex", "\\u0000"]))
+    changed = original[:place] + put + original[place + data.draw(st.integers(0, 20)) :]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tokenizer.json")
+        path.write_text(changed)
+        with contextlib.suppress(RequestError):
+            Tokenizer(path, 10).encode("a" * 50)
+
+
+@settings(max_examples=CASES, deadline=None)
+@given(
+    frames=st.integers(1, 400),
+    tile=st.integers(1, 40),
+    overlap=st.integers(0, 20),
+    multiple=st.integers(1, 4),
+    full=st.booleans(),
+)
+def test_any_tiles_keep_each_frame_once(frames: int, tile: int, overlap: int, multiple: int, full: bool) -> None:
+    tiles = Tiles(frames=tile * multiple, overlap=overlap * multiple, multiple=multiple)
+    available = -(-frames // multiple) * multiple
+    kept = 0
+    for each in plan_tiles(frames, available, tiles, full=full):
+        assert each.keep_start == kept
+        assert 0 <= each.start <= each.keep_start < each.keep_stop <= each.stop <= available
+        assert (each.stop - each.start) % multiple == 0
+        kept = each.keep_stop
+    assert kept == frames
+
+
+@settings(max_examples=max(20, CASES // 20), deadline=None)
+@given(cuts=st.lists(st.integers(1, 30_000), max_size=5), loud=st.floats(0.05, 4), seed=st.integers(0, 1000))
+def test_any_blocks_are_limited_as_the_whole(cuts: list[int], loud: float, seed: int) -> None:
+    audio = np.random.default_rng(seed).normal(0, loud, (2, sum(cuts) + 100)).astype(np.float32)
+    blocks = np.split(audio, np.cumsum(cuts), axis=1)
+    whole = limit(audio, 44_100)
+    assert np.array_equal(np.concatenate(list(limit_blocks(blocks, 44_100)), axis=1), whole)
+    assert np.abs(whole).max() <= 1
