@@ -80,6 +80,39 @@ def _lookup_graph(operator: str, domain: str) -> bytes:
     return _serialized(graph, domain)
 
 
+def _strange_graphs() -> dict[str, bytes]:
+    """What no export writes, though a runtime may well load it."""
+    identity = helper.make_node("Identity", ["a"], ["b"])
+
+    def changed(change: Callable[[onnx.ModelProto], object]) -> bytes:
+        model = onnx.ModelProto.FromString(_lookup_graph("Gather", ""))
+        change(model)
+        data: bytes = model.SerializeToString(deterministic=True)
+        return data
+
+    def placed(**values: str) -> Callable[[onnx.ModelProto], None]:
+        def change(model: onnx.ModelProto) -> None:
+            table = model.graph.initializer[0]
+            where = {entry.key: entry.value for entry in table.external_data} | values
+            del table.external_data[:]
+            for key, value in where.items():
+                table.external_data.add(key=key, value=value)
+
+        return change
+
+    noise = helper.make_node("RandomNormalLike", ["hidden"], ["more"])
+    body = helper.make_graph([identity], "body", [], [])
+    within = helper.make_node("If", ["input_ids"], ["more"], then_branch=body, else_branch=body)
+    function = helper.make_function("", "Mine", ["a"], ["b"], [identity], [helper.make_opsetid("", _OPSET)])
+    return {
+        "an operator that no export writes": changed(lambda model: model.graph.node.append(noise)),
+        "a graph within the graph": changed(lambda model: model.graph.node.append(within)),
+        "a function": changed(lambda model: model.functions.append(function)),
+        "weights in a file that the manifest does not name": changed(placed(location="manifest.json")),
+        "weights beyond the end of their file": changed(placed(offset="4096")),
+    }
+
+
 def _serialized(graph: onnx.GraphProto, domain: str = "") -> bytes:
     opsets = [helper.make_opsetid("", _OPSET)] + ([helper.make_opsetid(domain, 1)] if domain else [])
     model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="sa3-edge")
@@ -229,6 +262,17 @@ def _cases(good: _Json, files: Mapping[str, bytes]) -> list[_Json]:
             files=_encoded({graph_file: foreign}),
             error="EngineError",
             load="text_encoder",
+        ),
+        *(
+            changed(
+                name,
+                graph_file,
+                restated(0, graph_file, data),
+                files=_encoded({graph_file: data}),
+                error="EngineError",
+                load="text_encoder",
+            )
+            for name, data in _strange_graphs().items()
         ),
         {"name": "no JSON", "manifest": "{", "files": {}, "error": "BundleError", "says": "manifest.json"},
         {"name": "an array", "manifest": "[]", "files": {}, "error": "BundleError", "says": "manifest.json"},

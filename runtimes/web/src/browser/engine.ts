@@ -4,6 +4,7 @@ import type { Bundle, Content } from '../bundle.js';
 import type { Engine, Session } from '../engine.js';
 import { EngineError } from '../errors.js';
 import type { GraphName } from '../manifest.js';
+import { checkOnnx } from '../onnx-file.js';
 import type { Tensors } from '../tensor.js';
 import type { Answer, LoadMessage, Message, RunMessage } from './graph-worker.js';
 
@@ -34,7 +35,10 @@ export class WebEngine implements Engine {
   }
 
   async load(bundle: Bundle, graph: GraphName, signal?: AbortSignal): Promise<Session> {
-    const { files } = bundle.artifact(graph);
+    const artifact = bundle.artifact(graph);
+    const { files } = artifact;
+    const content = await bundle.read(files[0]!, undefined, signal);
+    checkOnnx(bundle, graph, artifact, bundle.source.locate(files[0]!.path), await content.bytes());
     const opened = files.map(async (file) => ({
       name: file.path.split('/').pop()!,
       blob: await blobOf(await bundle.read(file, undefined, signal)),

@@ -7,6 +7,7 @@ import type { Engine } from '../engine.js';
 import { type OrtModule, OrtSession, sessionOptions } from '../engines/onnxruntime.js';
 import { EngineError, messageOf } from '../errors.js';
 import type { GraphName } from '../manifest.js';
+import { checkOnnx } from '../onnx-file.js';
 import { productsSaturate } from './saturation.js';
 
 type Build = OrtModule & { readonly env: { readonly wasm: { numThreads?: number }; readonly versions: { readonly common: string } } };
@@ -49,12 +50,13 @@ export class NodeEngine implements Engine {
     const artifact = bundle.artifact(graph);
     const [first, ...beside] = artifact.files;
     const place = bundle.source.locate(first!.path);
+    const read = async (file: typeof first): Promise<Uint8Array> => (await bundle.read(file!)).bytes();
+    checkOnnx(bundle, graph, artifact, place, await read(first));
     const precise = this.native && artifact.precision === 'int8' && (await this.saturates());
     const options = sessionOptions(graph, this.native ? 'cpu' : 'wasm', precise, this.threads);
     return OrtSession.load(this.ort, graph, place, this.name, async () => {
       // By its path ONNX Runtime finds the weights beside it and maps them into memory.
       if (this.native && bundle.source.onDisk) return this.ort.InferenceSession.create(place, options);
-      const read = async (file: typeof first): Promise<Uint8Array> => (await bundle.read(file!)).bytes();
       const data = beside.map(async (file) => ({ path: file.path.split('/').pop()!, data: await read(file) }));
       return this.ort.InferenceSession.create(await read(first), { ...options, externalData: await Promise.all(data) });
     });

@@ -3,14 +3,28 @@ package io.github.sa3edge
 import java.io.File
 import java.io.IOException
 
-private val DOMAINS = setOf("", "ai.onnx", "com.microsoft")
+private val OPERATORS = (
+    "Abs Add And Attention AveragePool Cast Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos CumSum " +
+        "DequantizeLinear Div DynamicQuantizeLinear Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND " +
+        "Gelu Gemm Greater GreaterOrEqual Identity InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual " +
+        "Log LogSoftmax MatMul MatMulInteger Max Min Mod Mul Neg Not Or Pad Pow Range Reciprocal ReduceMax ReduceMean " +
+        "ReduceMin ReduceSum Relu Reshape RMSNormalization RotaryEmbedding Round ScatterND Shape Sigmoid Sign Sin Slice " +
+        "Softmax Softplus Split Sqrt Squeeze Sub Sum Swish Tanh Tile Transpose Unsqueeze Where"
+    ).split(" ").toSet()
+
+/** What our exporter writes, and its near kin, by domain. */
+private val KNOWN = mapOf(
+    "" to OPERATORS,
+    "ai.onnx" to OPERATORS,
+    "com.microsoft" to setOf("MultiHeadAttention", "RotaryEmbedding", "SkipSimplifiedLayerNormalization"),
+)
 private const val LARGEST_GRAPH = 64L shl 20 // weights lie beside it; the largest we export has 2 MB
 private const val DEEPEST = 8
 
 /**
  * Looks through an ONNX file before a runtime gets it: bundles may come from strangers.
  *
- * Throws [EngineException], as the runtime itself would later, for operators of a foreign domain, functions of its own, graphs within graphs, and weights
+ * Throws [EngineException], as the runtime itself would later, for operators that no export writes, functions of its own, graphs within graphs, and weights
  * in any file but those that the manifest lists for this graph.
  */
 internal fun inspectGraph(bundle: Bundle, graph: GraphName, artifact: Artifact): OnnxSummary {
@@ -25,8 +39,8 @@ internal fun inspectGraph(bundle: Bundle, graph: GraphName, artifact: Artifact):
     } catch (error: IndexOutOfBoundsException) {
         throw EngineException("$file is not an ONNX graph", error)
     }
-    model.operators.firstOrNull { it.first !in DOMAINS }?.let { (domain, operator) ->
-        throw EngineException("$file has an operator of a foreign domain, ${quoted("$domain.$operator")}; no bundle of ours has one")
+    model.operators.firstOrNull { (domain, operator) -> operator !in KNOWN[domain].orEmpty() }?.let { (domain, operator) ->
+        throw EngineException("$file has the operator ${quoted(if (domain.isEmpty()) operator else "$domain.$operator")}, which no export writes")
     }
     if (model.functions) throw EngineException("$file has functions of its own; no bundle of ours has any")
     if (model.subgraphs) throw EngineException("$file has graphs within the graph; no bundle of ours has any")
