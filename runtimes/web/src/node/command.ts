@@ -73,7 +73,7 @@ async function run(args: string[], signal: AbortSignal): Promise<void> {
   const [command, prompt, ...more] = positionals;
   if (command !== 'generate') throw new RequestError(`No such command '${command ?? ''}'.`);
   if (prompt === undefined) throw new RequestError('give a prompt (it may be empty, "")');
-  if (more.length) throw new RequestError(`Got unexpected extra argument(s) (${more.join(' ')})`);
+  if (more.length) throw new RequestError(`the prompt is more than one word; put it in quotes: generate "${[prompt, ...more].join(' ')}"`);
   if (values.model === undefined) throw new RequestError("name the bundle's folder: --model DIR");
 
   const options: ClipOptions = {
@@ -162,7 +162,7 @@ function parse(args: string[]) {
     const message = messageOf(error);
     const option = /--[\w-]+|-\w/.exec(message.replace(/-\w, /, ''))?.[0];
     if (message.startsWith('Unknown option')) throw new RequestError(`No such option: ${option}`);
-    if (/argument (missing|is ambiguous)/.test(message)) throw new RequestError(`Option '${option}' requires an argument.`);
+    if (/argument (missing|is ambiguous)/.test(message)) throw new RequestError(`option '${option}' requires an argument`);
     throw new RequestError(message.split(/[.\n]/)[0]!);
   }
 }
@@ -196,14 +196,14 @@ function real(name: string, text: string | undefined): number | null {
   if (text === undefined) return null;
   const number = Number(text);
   if (text.trim() === '' || Number.isNaN(number)) {
-    throw new RequestError(`Invalid value for '--${name}': '${text}' is not a valid number`);
+    throw new RequestError(`invalid value for '--${name}': '${text}' is not a valid number`);
   }
   return number;
 }
 
 function whole(name: string, text: string | undefined): number | null {
   if (text === undefined) return null;
-  if (!/^-?\d+$/.test(text)) throw new RequestError(`Invalid value for '--${name}': '${text}' is not a valid integer`);
+  if (!/^-?\d+$/.test(text)) throw new RequestError(`invalid value for '--${name}': '${text}' is not a valid integer`);
   return Number(text);
 }
 

@@ -85,12 +85,12 @@ internal fun parseArguments(arguments: List<String>): Arguments {
                 name !in VALUES -> throw RequestException("No such option: $typed")
                 '=' in word -> values.add(word.substringAfter('='))
                 rest.hasNext() -> values.add(rest.next())
-                else -> throw RequestException("Option '$name' requires an argument.")
+                else -> throw RequestException("option '$name' requires an argument")
             }
         }
     }
     if (words.isEmpty()) throw RequestException("give a prompt (it may be empty, \"\")")
-    if (words.size > 1) throw RequestException("Got unexpected extra argument(s) (${words.drop(1).joinToString(" ")})")
+    if (words.size > 1) throw RequestException("the prompt is more than one word; put it in quotes: generate \"${words.joinToString(" ")}\"")
     return Typed(given).toArguments(words[0])
 }
 
@@ -101,12 +101,12 @@ private class Typed(private val given: Map<String, List<String>>) {
 
     private fun number(name: String): Double? = text(name)?.let { text ->
         NUMBER.matchEntire(text)?.let { if (text.endsWith("inf")) Double.POSITIVE_INFINITY else if (text.endsWith("nan")) Double.NaN else text.toDouble() }
-            ?: throw RequestException("Invalid value for '$name': '$text' is not a valid number")
+            ?: throw RequestException("invalid value for '$name': '$text' is not a valid number")
     }
 
     private fun integer(name: String): Long? = text(name)?.let { text ->
         text.takeIf { INTEGER.matches(it) }?.toLongOrNull()
-            ?: throw RequestException("Invalid value for '$name': '$text' is not a valid integer")
+            ?: throw RequestException("invalid value for '$name': '$text' is not a valid integer")
     }
 
     /** Of two flags that say the opposite, the last one counts. */
