@@ -83,6 +83,9 @@ def run(
     player = open_player() if options.play else None
     pipeline = open_pipeline(options)
     opened(pipeline)
+    several_passes = bool(job.piece.passes(pipeline.bundle.manifest))
+    if several_passes and clip_options.seed is None and not (options.json or options.quiet):
+        note(f"if this is interrupted, the same command with --seed {job.seeds[0]} goes on where it was")
     with stage_bars(STAGES, quiet=options.json or options.quiet, clips=count * options.best_of) as bars:
         for clip in job.run(pipeline, bars, sink=_StandardOutput() if to_stdout else None, hear=player):
             if player is not None:

@@ -20,6 +20,7 @@ import soundfile
 from platformdirs import user_cache_path
 
 import sa3_edge
+import sa3_edge.clips.record
 from sa3_edge import ClipOptions, FileOptions, GenerationRequest, Pipeline, RequestError
 from sa3_edge.clips.request import build_piece
 from sa3_edge.compose.long_form import Section, crossfade, level_gain, plan_passes
@@ -265,6 +266,15 @@ def test_another_request_takes_nothing_of_what_was_kept(brief: Pipeline, tmp_pat
     kept.write_bytes(kept.read_bytes()[:-4])
     again = sa3_edge.render(options, brief, FileOptions(tmp_path / "a.wav"))
     assert not any("were kept" in note for note in again.notes)
+
+
+def test_the_seed_to_go_on_with_is_said_before(run_cli: RunCli, brief_bundle: Path, tmp_path: Path) -> None:
+    arguments = ("generate", "x", "-m", brief_bundle, "--steps", "1", "-s")
+    code, _, err = run_cli(*arguments, "13", "-o", tmp_path / "a.wav")
+    seed = sa3_edge.clips.record.read_record(tmp_path / "a.wav").options["seed"]
+    assert (code, f"with --seed {seed} goes on" in " ".join(err.split())) == (0, True)
+    assert "goes on" not in run_cli(*arguments, "13", "--seed", "1", "-o", tmp_path / "b.wav")[2]
+    assert "goes on" not in run_cli(*arguments, "1", "-o", tmp_path / "c.wav")[2]
 
 
 # Sections
