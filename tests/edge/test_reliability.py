@@ -467,7 +467,7 @@ import pathlib, time
 import sa3_edge.cli.app
 from sa3_edge import files
 
-def deaf(arguments):
+def deaf(arguments, **options):
     with files.unfinished_folder(pathlib.Path(FOLDER)):
         print("ready", file=sys.stderr, flush=True)
         while True:
