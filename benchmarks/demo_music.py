@@ -128,9 +128,8 @@ def measure_variety(studio: Studio, seeds: Sequence[int]) -> list[Line]:
 
 def measure_negative(studio: Studio, seeds: Sequence[int]) -> list[Line]:
     """Of seeds whose clip has drums: how much less is struck with a negative prompt."""
-    plain, guided = (
-        GenerationRequest("lofi", SECONDS, **more) for more in ({}, {"guidance": 3.0, "negative_prompt": "drums"})
-    )
+    plain = GenerationRequest("lofi", SECONDS)
+    guided = replace(plain, guidance=3.0, negative_prompt="drums")
     fallen: list[float] = []
     for seed in range(seeds[0], seeds[0] + 4 * len(seeds)):
         before = music.percussive_over_harmonic(studio.clips(plain, [seed])[0])
