@@ -121,8 +121,8 @@ def measure_variety(studio: Studio, seeds: Sequence[int]) -> list[Line]:
         clips = studio.clips(GenerationRequest(prompt, SECONDS), seeds)
         alike = [music.likeness(clips[index], clips[index - 1], studio.rate) for index in range(len(clips))]
         lines.append(_line("seeds differ", prompt, alike, lambda value: value < _ALIKE, 10))
-    twice = [studio.clips(GenerationRequest("lofi", SECONDS), seeds[:1])[0] for _ in range(2)]
-    lines.append(_line("a seed repeats", "lofi", [float(np.array_equal(*twice))], lambda value: value > 0, 10))
+    first, again = (studio.clips(GenerationRequest("lofi", SECONDS), seeds[:1])[0] for _ in range(2))
+    lines.append(_line("a seed repeats", "lofi", [float(np.array_equal(first, again))], lambda value: value > 0, 10))
     return lines
 
 

@@ -79,5 +79,6 @@ def load_networks(state: Path, networks: DemoNetworks) -> int:
     with torch.no_grad():
         for name, parameter in networks.named_parameters():
             parameter.copy_(found["average"][name])
+    networks.settle()
     steps: int = found["done"]
     return steps

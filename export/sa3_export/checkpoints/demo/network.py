@@ -14,6 +14,7 @@ from sa3_export.networks.dit import DiffusionTransformer
 from sa3_export.networks.layers import member, projections, split_heads
 from sa3_export.networks.t5gemma import TextEncoder
 
+_DURATIONS = 0.65  # of the frequencies of durations, the part that is used: periods of 1.2 s and more
 Context = tuple[Tensor, Tensor, Tensor]  # tokens (B, S, W), bias of their logits (B, S), duration (B, W)
 
 
@@ -40,6 +41,7 @@ class DemoNetworks(nn.Module):
         self._initialise()
         self.clock = Clock(self.dit, config.dit, config.max_frames)
         self._look_past_padding()
+        self.settle()
 
     @torch.no_grad()
     def _initialise(self) -> None:
@@ -59,11 +61,24 @@ class DemoNetworks(nn.Module):
         member(nn.Linear, transformer.global_cond_embedder, 2).bias.zero_()
         self.text.embed_tokens.weight.normal_(std=self.text.config.hidden_size**-0.5)
         self.conditioners.prompt.padding_embedding.normal_()
-        # Durations: the frequencies that tell a frame from the next are noise to what has to be learned.
+        member(nn.Linear, self.conditioners.seconds_total.embedder.embedding, 1).weight.mul_(2)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Undo what a step of training did to what is to stay: the clock, and the numerics of durations.
+
+        Fast frequencies have no weight: they tell a frame from the next, which is noise to what is learned. And the way
+        into the modulation is small and straight: unused (durations are read by cross-attention), its units fall so far
+        below zero that all they give is rounding.
+        """
+        self.clock.restore()
         seconds = member(nn.Linear, self.conditioners.seconds_total.embedder.embedding, 1)
         half = seconds.in_features // 2
-        fade = (torch.arange(half) < half * 0.7).float()
-        seconds.weight.mul_(torch.cat((fade, fade)) * 2)
+        seconds.weight.mul_((torch.arange(half) < half * _DURATIONS).float().repeat(2))
+        generator = torch.Generator().manual_seed(0)
+        for index, size in ((0, 0.01), (2, 0.003)):
+            weight = member(nn.Linear, self.dit.to_global_embed, index).weight
+            weight.copy_(torch.randn(weight.shape, generator=generator) * size)
 
     @torch.no_grad()
     def _look_past_padding(self) -> None:

@@ -87,7 +87,7 @@ class Trainer:
         if recipe.workers > 1:
             self._share_gradients()
         norm = self.optimiser.step(recipe.rate(step))
-        self.model.clock.restore()
+        self.model.settle()
         self.done += 1
         if self.done % _EMA_STEPS == 0:
             keep = min(recipe.ema, self.done / (self.done + 50)) ** _EMA_STEPS

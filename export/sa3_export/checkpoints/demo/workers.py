@@ -6,6 +6,9 @@ from pathlib import Path
 import torch
 import torch.distributed as distributed
 
+from sa3_export.checkpoints.demo.checkpoint import load_networks, write_checkpoint
+from sa3_export.checkpoints.demo.network import DemoNetworks
+from sa3_export.checkpoints.demo.sizes import read_configs
 from sa3_export.checkpoints.demo.training import Recipe, train
 from sa3_export.checkpoints.demo.vocabulary import make_tokenizer
 
@@ -27,5 +30,9 @@ def work(rank: int, recipe: Recipe, folder: Path, meeting: str, threads: int, be
         say=lambda line: print(line, flush=True),
         begin_with=begin_with,
     )
+    if rank == 0:
+        networks = DemoNetworks(*read_configs())
+        load_networks(folder / "state.pt", networks)
+        write_checkpoint(folder / "checkpoint", networks, tokenizer)
     if recipe.workers > 1:
         distributed.destroy_process_group()

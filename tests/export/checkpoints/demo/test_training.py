@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from sa3_export.checkpoints.demo.atoms import render
-from sa3_export.checkpoints.demo.checkpoint import write_checkpoint
 from sa3_export.checkpoints.demo.clock import angular_frequencies
 from sa3_export.checkpoints.demo.codec import write_codec
 from sa3_export.checkpoints.demo.corpus import FRAMES_A_SECOND, STYLES, compose
@@ -17,6 +17,7 @@ from sa3_export.checkpoints.demo.network import DemoNetworks
 from sa3_export.checkpoints.demo.sizes import read_configs
 from sa3_export.checkpoints.demo.training import Recipe, Trainer, draw_times
 from sa3_export.checkpoints.demo.vocabulary import make_tokenizer
+from sa3_export.checkpoints.demo.workers import work
 from sa3_export.networks.same import Autoencoder
 
 
@@ -87,19 +88,18 @@ def test_windows_reach_the_end_of_the_longest_clip_and_long_pieces_end_there() -
     assert min(ends) <= 128
 
 
-def test_training_can_begin_with_a_checkpoint_whose_words_it_keeps(tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    networks, tokenizer = DemoNetworks(*read_configs()), make_tokenizer(captions=400)
-    write_checkpoint(tmp_path, networks, tokenizer)
-    trainer = Trainer(Recipe(workers=1), make_tokenizer(captions=800))
-    trainer.begin_with(tmp_path)
-    for name, value in networks.dit.named_parameters():
-        assert torch.equal(value, trainer.model.dit.get_parameter(name)), name
-    other = trainer.tokenizer.token_to_id("▁techno")
-    mine = tokenizer.token_to_id("▁techno")
-    wanted = networks.text.embed_tokens.weight[mine].bfloat16().float()
-    assert torch.equal(trainer.model.text.embed_tokens.weight[other], wanted)
-    assert torch.equal(trainer.average["text.embed_tokens.weight"][other], wanted)
+def test_a_run_writes_a_checkpoint_and_another_can_begin_with_it(tmp_path: Path) -> None:
+    work(0, Recipe(steps=2, tokens=64, workers=1), tmp_path, meeting="", threads=1, begin_with=None)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    trainer = Trainer(Recipe(workers=1), make_tokenizer(captions=400))
+    trainer.begin_with(tmp_path / "checkpoint")
+    for name, value in trainer.model.dit.named_parameters():
+        assert torch.equal(value, state["average"][f"dit.{name}"]), name
+    theirs, mine = (each.token_to_id("▁techno") for each in (tokenizer, trainer.tokenizer))
+    wanted = state["average"]["text.embed_tokens.weight"][theirs].bfloat16().float()
+    assert torch.equal(trainer.model.text.embed_tokens.weight[mine], wanted)
+    assert torch.equal(trainer.average["text.embed_tokens.weight"][mine], wanted)
 
 
 def test_training_learns_repeats_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
