@@ -11,7 +11,7 @@ from platformdirs import user_cache_path
 import sa3_edge
 import sa3_export
 from sa3_edge.manifest import FILE_NAME
-from sa3_export import export_bundle
+from sa3_export import ExportPlan, export_bundle
 from sa3_export.checkpoints.synthetic import write_synthetic_checkpoint
 
 
@@ -48,7 +48,7 @@ def bundle(source: Path, precision: str, formats: tuple[str, ...], synthetic: bo
     if not (path / FILE_NAME).is_file():
         for old in _cache().glob(f"{kind}-*"):
             shutil.rmtree(old)  # of another exporter; gigabytes
-        export_bundle(source, path, synthetic=synthetic, precision=precision, formats=formats)
+        export_bundle(source, path, ExportPlan(precision=precision, formats=formats), synthetic=synthetic)
     return path
 
 

@@ -128,14 +128,14 @@ class Bundle:
             if path.is_symlink() or (not path.is_dir() and path.resolve() not in named):
                 raise BundleError(f"{path} is not among the files that the manifest names; copy the bundle again")
 
-    def artifact(self, graph: GraphName, kind: str) -> Artifact:
+    def artifact(self, graph: GraphName, format: str) -> Artifact:
         """A graph's files in one format. Raises BundleError if the bundle lacks them."""
         if graph not in self.manifest.graphs:
             raise BundleError(f"{self.path} has no {graph} graph")
         artifacts = self.manifest.graphs[graph].artifacts
-        if kind not in artifacts:
-            raise BundleError(f"{self.path} has no {kind} files for {graph}, only {', '.join(sorted(artifacts))}")
-        return artifacts[kind]
+        if format not in artifacts:
+            raise BundleError(f"{self.path} has no {format} files for {graph}, only {', '.join(sorted(artifacts))}")
+        return artifacts[format]
 
     def _verify(self, file: File, verified: _Verified, trust_cache: bool) -> bool:
         """Check one file; says whether it was known to be right."""

@@ -273,7 +273,7 @@ def main() -> None:
 
     from safetensors.numpy import load_file
 
-    from sa3_export import export_bundle
+    from sa3_export import ExportPlan, export_bundle
     from sa3_export.checkpoints.published import Checkpoint
     from tests.conftest import DATA
 
@@ -284,7 +284,7 @@ def main() -> None:
     for mutation in MUTATIONS:
         _print_row(mutation.part, mutation.what, errors(networks, golden, mutation))
     with tempfile.TemporaryDirectory() as folder:
-        export_bundle(DATA / "tiny", Path(folder) / "tiny", precision="fp32")
+        export_bundle(DATA / "tiny", Path(folder) / "tiny", ExportPlan(precision="fp32"))
         pipeline = Pipeline.load(Path(folder) / "tiny", keep_loaded=True)
         for run_mutation in RUN_MUTATIONS:
             made = run_mutation_errors(pipeline, golden, runs, run_mutation)

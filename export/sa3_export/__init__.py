@@ -3,12 +3,13 @@
 from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.errors import CheckpointError, ParityError
 from sa3_export.make_bundle import check_export, export_bundle, export_synthetic
-from sa3_export.precision import CoreMLOptions
+from sa3_export.precision import CoreMLOptions, ExportPlan
 
 __all__ = [
     "AdapterFile",
     "CheckpointError",
     "CoreMLOptions",
+    "ExportPlan",
     "ParityError",
     "check_export",
     "export_bundle",

@@ -23,15 +23,7 @@ from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.graphs.codec import tiling
 from sa3_export.onnx.artifact import export_onnx
 from sa3_export.onnx.kernels import OPSET
-from sa3_export.precision import (
-    COREML_PROOF,
-    DEFAULT_PRECISION,
-    INT8_PROOF,
-    CoreMLOptions,
-    check_coreml_precision,
-    check_formats,
-    parse_precision,
-)
+from sa3_export.precision import COREML_VERIFIED, INT8_PRODUCTS, ExportPlan, check_coreml_precision, parse_precision
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 _Exporter = Callable[[Graph, Path, Mapping[str, str]], m.Artifact]
@@ -47,30 +39,25 @@ _HEADROOM_SECONDS = 6.0
 def export_bundle(
     checkpoint_path: Path,
     out: Path,
+    plan: ExportPlan = ExportPlan(),  # noqa: B008  frozen
     *,
     name: str | None = None,
     overwrite: bool = False,
     synthetic: bool = False,
     adapters: Sequence[AdapterFile] = (),
     accept: Sequence[str] = (),
-    formats: Sequence[str] = ("onnx",),
-    precision: str = DEFAULT_PRECISION,
-    coreml: CoreMLOptions | None = None,
-    float_tables: bool = False,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export the checkpoint directory `checkpoint_path`, with `adapters` merged, to the bundle folder `out`.
 
     `accept` names values of the config that are not computed and are to be read as the usual ones, "KEY=VALUE".
-    `formats` names one or more of FORMATS; all share the manifest. `precision` is that of the ONNX graphs, "fp32",
-    "int8", "balanced" or "compact", with exceptions: "int8,decoder=fp32"; `coreml` says how Core ML packages are made;
-    `float_tables` stores the text encoder's table as hosts without bf16 want it (see `targets.py`). Each
-    graph is compared with PyTorch at several lengths before it is kept. The folder appears when all is done; until
-    then, and after a failure, nothing is there (`overwrite` keeps the old bundle until then). Raises CheckpointError
+    `plan` says which formats are made and how exact each is; all share the manifest. Each graph is compared with
+    PyTorch at several lengths before it is kept. The folder appears when all is done; until then, and after a failure,
+    nothing is there (`overwrite` keeps the old bundle until then). Raises CheckpointError
     for a checkpoint that cannot be computed, ParityError below 80 dB SNR (for lossy graphs below the bars of
     `precision.py` and `coreml/gate.py`), RequestError for an unknown format or precision, or if `out` is in the way.
     """
-    exporters = _exporters(formats, precision, coreml, float_tables)
+    exporters = _exporters(plan)
     checkpoint = Checkpoint(checkpoint_path, adapters, accept)
     guessed_name, revision = identity(checkpoint_path)
     licence = SYNTHETIC_LICENCE if synthetic else checkpoint.licence or PUBLISHED_LICENCE
@@ -85,7 +72,7 @@ def export_bundle(
                 "licence": licence,
             }
             try:
-                artifacts = {kind: make(graph, folder, facts) for kind, make in exporters.items()}
+                artifacts = {format: make(graph, folder, facts) for format, make in exporters.items()}
             except ParityError as error:
                 raise ParityError(f"{error}; nothing was kept", remedy=error.remedy) from error
             graphs[graph.name] = msgspec.structs.replace(graph.described, artifacts=artifacts)
@@ -103,7 +90,7 @@ def export_bundle(
                 adapters=[file.described for file in adapters],
             ),
             describe_file(folder, folder / "tokenizer.json"),
-            formats,
+            plan.formats,
         )
         (folder / m.FILE_NAME).write_bytes(m.encode_manifest(made))
     return made
@@ -112,14 +99,11 @@ def export_bundle(
 def export_synthetic(
     size: str,
     out: Path,
+    plan: ExportPlan = ExportPlan(),  # noqa: B008  frozen
     *,
     name: str | None = None,
     overwrite: bool = False,
     seed: int = 0,
-    formats: Sequence[str] = ("onnx",),
-    precision: str = DEFAULT_PRECISION,
-    coreml: CoreMLOptions | None = None,
-    float_tables: bool = False,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export a model of random weights, "small", "medium" (published sizes) or "tiny".
@@ -128,7 +112,7 @@ def export_synthetic(
     """
     if size not in SIZES:
         raise RequestError(f"unknown synthetic size {size!r}; choose {', '.join([*SIZES][:-1])} or {[*SIZES][-1]}")
-    _exporters(formats, precision, coreml)  # refuses an unknown one before gigabytes of random weights are written
+    _exporters(plan)  # refuses an unknown one before gigabytes of random weights are written
     _check_free(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the bundle: it needs the same space, and /tmp may be small.
@@ -139,13 +123,10 @@ def export_synthetic(
         return export_bundle(
             checkpoint,
             out,
+            plan,
             name=name,
             overwrite=overwrite,
             synthetic=True,
-            formats=formats,
-            precision=precision,
-            coreml=coreml,
-            float_tables=float_tables,
             progress=progress,
         )
 
@@ -171,21 +152,20 @@ def _new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
         put_in_place(folder, out)
 
 
-def check_export(formats: Sequence[str], precision: str, coreml: CoreMLOptions | None = None) -> None:
+def check_export(plan: ExportPlan) -> None:
     """Raise ExportRequestError for what `export_bundle` could not make here, before any work."""
-    _exporters(formats, precision, coreml)
+    _exporters(plan)
 
 
-def _exporters(
-    formats: Sequence[str], precision: str, coreml: CoreMLOptions | None, float_tables: bool = False
-) -> dict[str, _Exporter]:
+def _exporters(plan: ExportPlan) -> dict[str, _Exporter]:
     """What makes a graph's artifact, by format, each able to run: better said now than after an hour."""
-    check_formats(formats)
+    plan.check_formats()
     made: dict[str, _Exporter] = {}
-    for kind in formats:
-        match kind:
+    for format in plan.formats:
+        match format:
             case "onnx":
-                made[kind] = partial(export_onnx, choices=parse_precision(precision), float_tables=float_tables)
+                choices = parse_precision(plan.precision)
+                made[format] = partial(export_onnx, choices=choices, float_tables=plan.float_tables)
             case "coreml":
                 try:
                     from sa3_export.coreml.artifact import export_coreml
@@ -194,9 +174,8 @@ def _exporters(
                         f"Core ML needs {error.name}, which is not installed",
                         remedy=Remedy("install extra", ("export", "coreml")),
                     ) from error
-                options = coreml or CoreMLOptions()
-                check_coreml_precision(options.precision)
-                made[kind] = partial(export_coreml, options=options)
+                check_coreml_precision(plan.coreml.precision)
+                made[format] = partial(export_coreml, options=plan.coreml)
     return made
 
 
@@ -217,11 +196,11 @@ def _manifest(
     graphs: dict[m.GraphName, m.Graph],
     model: m.Model,
     tokenizer: m.File,
-    formats: Sequence[str] = ("onnx",),
+    formats: Sequence[str],
 ) -> m.Manifest:
     config = checkpoint.config
     tools = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "coreml": ("coremltools",)}
-    packages = ("sa3-edge", "torch", *(package for kind in formats for package in tools[kind]))
+    packages = ("sa3-edge", "torch", *(package for format in formats for package in tools[format]))
     return m.Manifest(
         schema_version=m.SCHEMA_VERSION,
         model=model,
@@ -243,19 +222,19 @@ def _manifest(
         graphs=graphs,
         made_with=({"onnx opset": str(OPSET)} if "onnx" in formats else {})
         | {package: metadata.version(package) for package in packages}
-        | _int8_proof(graphs)
-        | (_coreml_proof() if "coreml" in formats else {}),
+        | _int8_products(graphs)
+        | (_coreml_verified() if "coreml" in formats else {}),
         unknown_config_keys=list(checkpoint.unknown_keys),
     )
 
 
-def _int8_proof(graphs: Mapping[m.GraphName, m.Graph]) -> dict[str, str]:
+def _int8_products(graphs: Mapping[m.GraphName, m.Graph]) -> dict[str, str]:
     """What the figures of int8 graphs were measured with."""
     onnx = (graph.artifacts["onnx"] for graph in graphs.values() if "onnx" in graph.artifacts)
-    return {INT8_PROOF: int8.describe_products()} if any(each.precision == "int8" for each in onnx) else {}
+    return {INT8_PRODUCTS: int8.describe_products()} if any(each.precision == "int8" for each in onnx) else {}
 
 
-def _coreml_proof() -> dict[str, str]:
-    from sa3_export.coreml.gate import core_ml_here, proof
+def _coreml_verified() -> dict[str, str]:
+    from sa3_export.coreml.gate import Verification, core_ml_here
 
-    return {COREML_PROOF: proof(core_ml_here())}
+    return {COREML_VERIFIED: Verification(core_ml_here()).means}

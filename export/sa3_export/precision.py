@@ -1,7 +1,7 @@
 """The formats of a bundle's graphs, what precisions each has, and how exact each must be."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from sa3_edge.errors import RequestError
@@ -103,37 +103,52 @@ def check_coreml_precision(precision: str) -> None:
 
 
 # In the manifest's made_with: what the figures of packages, and of int8 graphs, were measured by.
-COREML_PROOF, INT8_PROOF = "coreml proof", "int8 products"
+COREML_VERIFIED, INT8_PRODUCTS = "coreml verified by", "int8 products"
 FORMATS = ("onnx", "coreml")
 _PRECISIONS: dict[str, Sequence[str]] = {"onnx": tuple(PRESETS), "coreml": COREML_PRECISIONS}
 
 
-def check_formats(formats: Sequence[str]) -> None:
-    """Raises ExportRequestError for an unknown format, or none."""
-    for kind in formats:
-        if kind not in FORMATS:
-            raise ExportRequestError(f"unknown format {kind!r}; choose one or more of {', '.join(FORMATS)}")
-    if not formats:
-        raise ExportRequestError(f"name a format to export: {' or '.join(FORMATS)}")
+@dataclass(frozen=True)
+class ExportPlan:
+    """What is made of each graph.
 
-
-def split_precision(text: str | None, formats: Sequence[str]) -> tuple[str, CoreMLOptions]:
-    """What one `--precision` means for the ONNX graphs and for the Core ML packages.
-
-    Each format takes it if it has it, and else keeps its own default; None is the defaults. Raises
-    ExportRequestError if no format that is exported has it.
+    formats: one or more of FORMATS
+    precision: that of the ONNX graphs, a key of PRESETS with exceptions: "int8,decoder=fp32"
+    coreml: how Core ML packages are made
+    float_tables: whether the text encoder's table is stored as hosts without bf16 want it (see `targets.py`)
     """
-    check_formats(formats)
-    onnx, coreml = DEFAULT_PRECISION, CoreMLOptions()
-    if text is None:
-        return onnx, coreml
-    preset = text.split(",")[0].strip()
-    takers = [kind for kind in formats if preset in _PRECISIONS[kind]]
-    if not takers:
-        choices = "; ".join(f"{kind}: {', '.join(_PRECISIONS[kind])}" for kind in formats)
-        raise ExportRequestError(f"unknown precision {preset!r}; choose for {choices}")
-    if "onnx" in takers:
-        onnx = text
-    if "coreml" in takers:
-        coreml = CoreMLOptions(preset)
-    return onnx, coreml
+
+    formats: tuple[str, ...] = ("onnx",)
+    precision: str = DEFAULT_PRECISION
+    coreml: CoreMLOptions = CoreMLOptions()
+    float_tables: bool = False
+
+    @classmethod
+    def of(cls, formats: Sequence[str], precision: str | None, *, float_tables: bool = False) -> "ExportPlan":
+        """What one `precision` means for the ONNX graphs and for the Core ML packages.
+
+        Each format takes it if it has it, and else keeps its own default; None is the defaults. Raises
+        ExportRequestError if no format that is exported has it.
+        """
+        plan = cls(tuple(formats), float_tables=float_tables)
+        plan.check_formats()
+        if precision is None:
+            return plan
+        preset = precision.split(",")[0].strip()
+        takers = [each for each in formats if preset in _PRECISIONS[each]]
+        if not takers:
+            choices = "; ".join(f"{each}: {', '.join(_PRECISIONS[each])}" for each in formats)
+            raise ExportRequestError(f"unknown precision {preset!r}; choose for {choices}")
+        if "onnx" in takers:
+            plan = replace(plan, precision=precision)
+        if "coreml" in takers:
+            plan = replace(plan, coreml=CoreMLOptions(preset))
+        return plan
+
+    def check_formats(self) -> None:
+        """Raises ExportRequestError for an unknown format, or none."""
+        for each in self.formats:
+            if each not in FORMATS:
+                raise ExportRequestError(f"unknown format {each!r}; choose one or more of {', '.join(FORMATS)}")
+        if not self.formats:
+            raise ExportRequestError(f"name a format to export: {' or '.join(FORMATS)}")

@@ -59,12 +59,12 @@ _TINY_RUNS = frozenset({"text", "two-tiles", "inpaint", "negative"})
 
 def make_bundles(folder: Path) -> None:
     """The bundles that runs need beside the demo: exports of the tiny checkpoint of the tests, in two precisions."""
-    from sa3_export import export_bundle
+    from sa3_export import ExportPlan, export_bundle
 
     checkpoint = REPOSITORY / "tests/data/tiny"
-    export_bundle(checkpoint, folder / "tiny", name="tiny", overwrite=True, precision="fp32")
+    export_bundle(checkpoint, folder / "tiny", ExportPlan(precision="fp32"), name="tiny", overwrite=True)
     int8 = "fp32,denoiser=int8"
-    export_bundle(checkpoint, folder / "tiny-int8", name="tiny", overwrite=True, precision=int8)
+    export_bundle(checkpoint, folder / "tiny-int8", ExportPlan(precision=int8), name="tiny", overwrite=True)
 
 
 def base_bundle(source: Path, folder: Path) -> Path:

@@ -364,7 +364,7 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Prove a bundle's Core ML packages again, on any machine. Needs the extras export and coreml.
+    """Verify a bundle's Core ML packages again, on any machine. Needs the extras export and coreml.
 
     Example: sa3-edge verify small-music
     """

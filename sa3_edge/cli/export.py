@@ -34,7 +34,7 @@ def run(options: ExportOptions, json: bool) -> None:
         raise RequestError("--lora needs a checkpoint: random weights have nothing to adapt")
     try:
         from sa3_export import AdapterFile, export_bundle, export_synthetic
-        from sa3_export.precision import COREML_PROOF, split_precision
+        from sa3_export.precision import COREML_VERIFIED, ExportPlan
         from sa3_export.targets import target_of
     except ModuleNotFoundError as error:
         raise Sa3Error(
@@ -50,17 +50,14 @@ def run(options: ExportOptions, json: bool) -> None:
     named = ",".join(target.formats) if options.formats is None else options.formats
     formats = [each.strip() for each in named.split(",") if each.strip()]
     wanted = target.precision if options.precision is None and options.target is not None else options.precision
-    precision, coreml = split_precision(wanted, formats)
+    plan = ExportPlan.of(formats, wanted, float_tables=target.float_tables)
     try:
         with stage_bars({}, quiet=json) as progress:
             made = export(
                 options.out,
+                plan,
                 name=options.name,
                 overwrite=options.overwrite,
-                formats=formats,
-                precision=precision,
-                coreml=coreml,
-                float_tables=target.float_tables,
                 progress=lambda what, done, total: progress("Exporting", done, total),
             )
     except OSError as error:
@@ -68,13 +65,13 @@ def run(options: ExportOptions, json: bool) -> None:
         raise Sa3Error(f"the export failed at {path}: {error.strerror or error}") from error
 
     artifacts = {
-        f"{graph_name}.{kind}": artifact
+        f"{graph_name}.{format}": artifact
         for graph_name, graph in made.graphs.items()
-        for kind, artifact in graph.artifacts.items()
+        for format, artifact in graph.artifacts.items()
     }
     size = sum(file.bytes for artifact in artifacts.values() for file in artifact.files)
     too_large = target.most_bytes is not None and size > target.most_bytes
-    proof = made.made_with.get(COREML_PROOF)
+    verified_by = made.made_with.get(COREML_VERIFIED)
     if json:
         sizes = {key: sum(file.bytes for file in artifact.files) for key, artifact in artifacts.items()}
         worst = {key: min(parity.snr_db for parity in artifact.parity) for key, artifact in artifacts.items()}
@@ -86,7 +83,7 @@ def run(options: ExportOptions, json: bool) -> None:
                 "bytes": sizes,
                 "precision": precisions,
                 "snr_db": worst,
-                "coreml_proof": proof,
+                "coreml_verified_by": verified_by,
                 "target": options.target,
                 "fits_target": not too_large,
                 "synthetic": made.model.synthetic,
@@ -105,8 +102,8 @@ def run(options: ExportOptions, json: bool) -> None:
             f"warning: {size / 1e9:.2f} GB are more than one delivery for {options.target} takes "
             f"({target.most_bytes / 1e9:g} GB); split them, or let the app download them"
         )
-    if proof is not None:
-        print_line(f"Core ML packages proved by {proof}")
+    if verified_by is not None:
+        print_line(f"Core ML packages verified by {verified_by}")
     print_line(
         f"{options.out}  {made.model.name}" + ("  (random weights: makes noise)" if made.model.synthetic else "")
     )

@@ -38,8 +38,8 @@ def run(name_or_path: str, json: bool) -> None:
         print_line(f"\n{name}: {graph.description}")
         print_line(f"  in   {_signature(graph.inputs)}")
         print_line(f"  out  {_signature(graph.outputs)}")
-        for kind, artifact in graph.artifacts.items():
+        for format, artifact in graph.artifacts.items():
             size = sum(file.bytes for file in artifact.files) / 1e6
             worst = min((parity.snr_db for parity in artifact.parity), default=float("nan"))
-            print_line(f"  {kind} {artifact.precision}, {size:.1f} MB, {worst:.0f} dB against PyTorch")
+            print_line(f"  {format} {artifact.precision}, {size:.1f} MB, {worst:.0f} dB against PyTorch")
     print_line(f"\nall {sum(1 for _ in bundle.files())} files are whole (SHA-256)")

@@ -26,9 +26,9 @@ def report(model: installed.InstalledModel) -> dict[str, object]:
     }
 
 
-def kinds(model: installed.InstalledModel) -> str:
+def formats(model: installed.InstalledModel) -> str:
     """What files there are, and how precise: "onnx fp32, coreml fp16"."""
-    return ", ".join(f"{kind} {precision}" for kind, precision in model.precisions.items())
+    return ", ".join(f"{format} {precision}" for format, precision in model.precisions.items())
 
 
 def show(json: bool) -> None:
@@ -64,7 +64,7 @@ def _facts(model: installed.InstalledModel) -> str:
         notes.append("part of sa3-edge")
     revision = model.model.revision
     short = revision[: revision.find(":") + 13]  # a commit, or sha256: and a hash
-    return f"{decimal(model.bytes):>9}  {kinds(model)}  {short}" + (f"  ({', '.join(notes)})" if notes else "")
+    return f"{decimal(model.bytes):>9}  {formats(model)}  {short}" + (f"  ({', '.join(notes)})" if notes else "")
 
 
 def remove(name: str, yes: bool, json: bool) -> None:

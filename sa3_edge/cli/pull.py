@@ -5,7 +5,8 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from sa3_edge.cli.display import byte_bar, err, note, print_json, print_line, stage_bars
-from sa3_edge.cli.models import kinds, report
+from sa3_edge.cli.models import formats as formats_of
+from sa3_edge.cli.models import report
 from sa3_edge.cli.remedies import this_command
 from sa3_edge.errors import Remedy, Sa3Error
 from sa3_edge.models.needs import shortage
@@ -27,25 +28,23 @@ def run(
         import huggingface_hub  # noqa: F401
 
         from sa3_export import check_export, export_bundle
-        from sa3_export.precision import split_precision
+        from sa3_export.precision import ExportPlan
     except ModuleNotFoundError as error:
         raise Sa3Error(
             f"pull needs {error.name}, which is not installed", remedy=Remedy("install extra", ("export",))
         ) from error
     chosen = [each.strip() for each in formats.split(",") if each.strip()]
-    onnx, coreml = split_precision(precision, chosen)
-    check_export(chosen, onnx, coreml)
+    plan = ExportPlan.of(chosen, precision)
+    check_export(plan)
 
     def export(checkpoint: Path, out: Path) -> None:
         with stage_bars({}, quiet=json) as progress:
             export_bundle(
                 checkpoint,
                 out,
+                plan,
                 name=name,
                 accept=accept,
-                formats=chosen,
-                precision=onnx,
-                coreml=coreml,
                 progress=lambda what, done, total: progress("Exporting", done, total),
             )
 
@@ -70,7 +69,9 @@ def run(
     print_line(f"{model.path}  {decimal(model.bytes)}{shared}")
     if pulled.was_installed:
         revision = model.model.revision if model.model else "unknown"
-        print_line(f"{name} was installed already ({kinds(model)}, revision {revision}); --overwrite pulls it again")
+        print_line(
+            f"{name} was installed already ({formats_of(model)}, revision {revision}); --overwrite pulls it again"
+        )
     else:
         print_line(f'{name} is installed: {this_command()} generate "lofi piano" --model {name}')
 

@@ -77,7 +77,7 @@ def make_record(
         model_name=manifest.model.name,
         revision=manifest.model.revision,
         bundle=pipeline.bundle.id,
-        precision=manifest.graphs["denoiser"].artifacts[engine.artifact].precision,
+        precision=manifest.graphs["denoiser"].artifacts[engine.format].precision,
         engine=engine.name,
         engine_version=engine.describe(),
         synthetic=manifest.model.synthetic,

@@ -32,10 +32,10 @@ class Session(Protocol):
 
 
 class Engine(Protocol):
-    """`artifact` is the format it reads from a bundle ("onnx", "coreml")."""
+    """`format` is what it reads from a bundle ("onnx", "coreml")."""
 
     name: str
-    artifact: str
+    format: str
 
     def load(self, bundle: Bundle, graph: GraphName) -> Session:
         """Raises EngineError if the graph cannot be loaded, BundleError if the bundle lacks it."""

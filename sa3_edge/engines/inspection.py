@@ -8,8 +8,8 @@ from sa3_edge.engines.onnx_file import check_onnx
 def check_graphs(bundle: Bundle) -> None:
     """Raise EngineError or BundleError for a graph that no export writes, or that reads files the manifest lacks."""
     for name, graph in bundle.manifest.graphs.items():
-        for kind, artifact in graph.artifacts.items():
-            if kind == "onnx":
+        for format, artifact in graph.artifacts.items():
+            if format == "onnx":
                 check_onnx(bundle, name, artifact)
-            elif kind == "coreml":
+            elif format == "coreml":
                 bundle.check_folder(package_folder(bundle, artifact))

@@ -79,7 +79,7 @@ class OnnxRuntimeEngine:
     """Loads a bundle's ONNX graphs with the CPU execution provider."""
 
     name = "onnxruntime"
-    artifact = "onnx"
+    format = "onnx"
     # 1.23 has the operators of opset 23, but reads weights from any file of the user that a graph names.
     oldest = (1, 24, 4)
     needed_for = "a bundle's graphs"
@@ -96,7 +96,7 @@ class OnnxRuntimeEngine:
             )
 
     def load(self, bundle: Bundle, graph: GraphName) -> OnnxRuntimeSession:
-        artifact = bundle.artifact(graph, self.artifact)
+        artifact = bundle.artifact(graph, self.format)
         path = check_onnx(bundle, graph, artifact)
         options, providers = self._session_options(graph, artifact), self._providers(artifact)
         try:
@@ -107,7 +107,7 @@ class OnnxRuntimeEngine:
         return OnnxRuntimeSession(session, graph)
 
     def check(self, bundle: Bundle, graph: GraphName) -> None:
-        check_onnx(bundle, graph, bundle.artifact(graph, self.artifact))
+        check_onnx(bundle, graph, bundle.artifact(graph, self.format))
 
     def wants_full_tiles(self, bundle: Bundle, graph: GraphName) -> bool:
         return False

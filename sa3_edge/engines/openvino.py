@@ -126,7 +126,7 @@ class OpenVinoEngine:
     """Compiles a bundle's ONNX graphs for the CPU, once: compiled graphs stay in the user's cache folder."""
 
     name = "openvino"
-    artifact = "onnx"
+    format = "onnx"
     precision = "f32"  # OpenVINO's own default is bf16 wherever the processor has it
 
     def __init__(self, options: EngineOptions):
@@ -136,7 +136,7 @@ class OpenVinoEngine:
             self._core.add_extension(ConversionExtension(operator, convert))
 
     def load(self, bundle: Bundle, graph: GraphName) -> OpenVinoSession:
-        artifact = bundle.artifact(graph, self.artifact)
+        artifact = bundle.artifact(graph, self.format)
         path = check_onnx(bundle, graph, artifact)
         described = bundle.manifest.graphs[graph]
         names = {tensor.name for tensor in (*described.inputs, *described.outputs)}
@@ -146,7 +146,7 @@ class OpenVinoEngine:
             raise EngineError(f"openvino cannot load {path}: {error}") from error
 
     def check(self, bundle: Bundle, graph: GraphName) -> None:
-        check_onnx(bundle, graph, bundle.artifact(graph, self.artifact))
+        check_onnx(bundle, graph, bundle.artifact(graph, self.format))
 
     def wants_full_tiles(self, bundle: Bundle, graph: GraphName) -> bool:
         return False

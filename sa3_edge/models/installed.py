@@ -28,7 +28,7 @@ class InstalledModel:
     name: str
     path: Path
     model: Model | None
-    precisions: dict[str, str]  # by kind of files: {"onnx": "fp32"}
+    precisions: dict[str, str]  # by format: {"onnx": "fp32"}
     bytes: int
     shared_bytes: int  # of these, in files that other models have too
     problem: str | None
@@ -175,9 +175,9 @@ def _describe(name: str, path: Path) -> InstalledModel:
             problem = f"{file.path} has {found.st_size} bytes, not {file.bytes}"
     precisions: dict[str, set[str]] = {}
     for graph in bundle.manifest.graphs.values():
-        for kind, artifact in graph.artifacts.items():
-            precisions.setdefault(kind, set()).add(artifact.precision)
-    joined = {kind: "+".join(sorted(names)) for kind, names in precisions.items()}
+        for format, artifact in graph.artifacts.items():
+            precisions.setdefault(format, set()).add(artifact.precision)
+    joined = {format: "+".join(sorted(names)) for format, names in precisions.items()}
     return InstalledModel(name, path, bundle.manifest.model, joined, total, shared, problem)
 
 

@@ -1,4 +1,4 @@
-"""A graph's Core ML package in a bundle: converted, proved, described for the manifest."""
+"""A graph's Core ML package in a bundle: converted, verified, described for the manifest."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
 from sa3_export.coreml.convert import Converted, convert
 from sa3_export.coreml.evaluator import Package
-from sa3_export.coreml.gate import core_ml_here, prove
+from sa3_export.coreml.gate import Verification, core_ml_here, verify_package
 from sa3_export.coreml.packaging import PackagePlan, package_graph, plan_for
 from sa3_export.graphs.graph import Graph, TensorSpec
 from sa3_export.precision import CoreMLOptions
@@ -29,7 +29,7 @@ def export_coreml(
     packaged, plan = package_graph(graph), plan_for(graph, options)
     converted = convert(packaged, plan, options.precision, folder / f"{graph.name}.mlpackage", facts)
     artifact = describe_package(packaged, plan, options.precision, converted)
-    parity = prove(graph, artifact, Package(converted.path), core_ml_here())
+    parity = verify_package(graph, artifact, Package(converted.path), Verification(core_ml_here()))
     return msgspec.structs.replace(artifact, parity=parity)
 
 

@@ -1,7 +1,7 @@
 """The gate of a saved package: does each function, at each length, compute what PyTorch computes?
 
 Where Core ML runs, it predicts; on any other machine the package's own program is evaluated, behind the same session:
-the choice of the function, filling up, masking and casting are proved with it. The program's structure, in fp32, is
+the choice of the function, filling up, masking and casting are verified with it. The program's structure, in fp32, is
 evaluated everywhere.
 """
 
@@ -91,27 +91,31 @@ def core_ml_here() -> Runtime | None:
         return None
 
 
-def proof(core_ml: Runtime | None) -> str:
-    """What a parity is measured by: Core ML, or None for the evaluator."""
-    return "evaluating the program" if core_ml is None else f"Core ML prediction, {core_ml.version}"
+@dataclass(frozen=True)
+class Verification:
+    """How a package is compared.
+
+    core_ml: runs each function where it is meant to run; None: the evaluator does
+    structure: whether a package that is not compressed is also evaluated in fp32, against the weights as they are
+        stored; the graph's module must then be PyTorch with weights
+    reference_db: how exact that module is itself: no more can be asked of a comparison with it
+    """
+
+    core_ml: Runtime | None = None
+    structure: bool = True
+    reference_db: float = math.inf
+
+    @property
+    def means(self) -> str:
+        """What runs a package, for people."""
+        return "evaluating the program" if self.core_ml is None else f"Core ML prediction, {self.core_ml.version}"
 
 
-def prove(
-    graph: Graph,
-    artifact: m.Artifact,
-    package: Package,
-    core_ml: Runtime | None = None,
-    *,
-    structure: bool = True,
-    reference_db: float = math.inf,
-) -> list[m.Parity]:
+def verify_package(graph: Graph, artifact: m.Artifact, package: Package, how: Verification) -> list[m.Parity]:
     """Measure a saved package against the graph's module; the parity as it runs, at each length.
 
-    It is run by `core_ml`, where each function is meant to, or, if that is None, by the evaluator.
-    `graph` is the graph itself, not its package's variant; without `structure`, its module need not be PyTorch with
-    weights, and only the package as it runs is measured. `reference_db` is how exact that module is itself: no more can
-    be asked of a comparison with it. Raises ParityError below a bar: uncompressed packages
-    must be exact in fp32 (against the weights as they are stored), and all must hold `minimum_db` as they run.
+    `graph` is the graph itself, not its package's variant. Raises ParityError below a bar: uncompressed packages must
+    be exact in fp32 (against the weights as they are stored), and all must hold `minimum_db` as they run.
     """
     if set(package.functions) != {DYNAMIC, *artifact.functions}:
         raise ParityError(
@@ -119,7 +123,7 @@ def prove(
             f"{', '.join([DYNAMIC, *artifact.functions])}"
         )
     try:
-        return _measure(graph, artifact, package, core_ml, structure, reference_db)
+        return _measure(graph, artifact, package, how)
     except (EngineError, EvaluationError) as error:
         raise ParityError(f"{package.path}: {error}") from error
 
@@ -140,19 +144,12 @@ def _as_it_runs(
         )
 
 
-def _measure(
-    graph: Graph,
-    artifact: m.Artifact,
-    package: Package,
-    core_ml: Runtime | None,
-    structure: bool,
-    reference_db: float,
-) -> list[m.Parity]:
+def _measure(graph: Graph, artifact: m.Artifact, package: Package, how: Verification) -> list[m.Parity]:
     parity = []
-    bar = Bar(min(minimum_db(graph, artifact.precision), reference_db - _TWO_ERRORS_DB))
-    with _as_it_runs(graph, artifact, package, core_ml) as open_as_it_runs:
+    bar = Bar(min(minimum_db(graph, artifact.precision), how.reference_db - _TWO_ERRORS_DB))
+    with _as_it_runs(graph, artifact, package, how.core_ml) as open_as_it_runs:
         for units, lengths in _lengths(graph, artifact):
-            if structure and artifact.precision in {"fp32", "fp16"}:
+            if how.structure and artifact.precision in {"fp32", "fp16"}:
                 exact = evaluated_session(package, graph, artifact, units=units, half=False)
                 measure_parity(as_stored(graph, artifact), exact.run, Bar(EXACT_DB), lengths)
             session = open_as_it_runs(units)
@@ -160,7 +157,7 @@ def _measure(
                 parity += measure_parity(graph, session.run, bar, lengths)
                 _check_finite(graph, session, lengths)
             except ParityError as error:
-                raise ParityError(f"{error} ({proof(core_ml)}, {units})") from error
+                raise ParityError(f"{error} ({how.means}, {units})") from error
     return sorted(parity, key=lambda measured: (measured.length, measured.snr_db))
 
 

@@ -1,4 +1,4 @@
-"""Proves the Core ML packages of a finished bundle again, on any machine; where Core ML runs, by its predictions."""
+"""Verifies the Core ML packages of a finished bundle again, on any machine; where Core ML runs, by its predictions."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from sa3_edge.errors import Remedy, RequestError
 from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint, identity
 from sa3_export.coreml.evaluator import Package
-from sa3_export.coreml.gate import prove
+from sa3_export.coreml.gate import Verification, verify_package
 from sa3_export.graphs import GRAPHS
 from sa3_export.graphs.graph import Axes, Graph, TensorSpec, constant, normal, scaled, token_ids
 from sa3_export.onnx.artifact import open_session
@@ -69,14 +69,8 @@ def verify_bundle(
                 f"{bundle.path} has no ONNX graphs to compare with", remedy=Remedy("name the checkpoint")
             )
         package = Package(package_folder(bundle, artifact))
-        measured[name] = prove(
-            reference,
-            artifact,
-            package,
-            core_ml,
-            structure=opened is not None,
-            reference_db=exactness,
-        )
+        how = Verification(core_ml, structure=opened is not None, reference_db=exactness)
+        measured[name] = verify_package(reference, artifact, package, how)
     return measured
 
 

@@ -1,4 +1,4 @@
-"""A graph's ONNX file in a bundle: traced, proved, quantized and proved again, described for the manifest."""
+"""A graph's ONNX file in a bundle: traced, verified, quantized and verified again, described for the manifest."""
 
 import tempfile
 from collections.abc import Mapping

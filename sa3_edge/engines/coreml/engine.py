@@ -155,7 +155,7 @@ class CoreMLEngine:
     """Runs a bundle's .mlpackage or .mlmodelc files."""
 
     name = "coreml"
-    artifact = "coreml"
+    format = "coreml"
 
     def __init__(self, options: EngineOptions, runtime: Runtime | None = None):
         """`runtime` stands in for Core ML where there is none."""
@@ -163,7 +163,7 @@ class CoreMLEngine:
         self._runtime: Runtime = runtime or MacRuntime()
 
     def load(self, bundle: Bundle, graph: GraphName) -> CoreMLSession:
-        artifact = bundle.artifact(graph, self.artifact)
+        artifact = bundle.artifact(graph, self.format)
         units = self._units or artifact.compute_units or "all"
         model = self._compiled(bundle, artifact)
         manifest = bundle.manifest
@@ -172,11 +172,11 @@ class CoreMLEngine:
         )
 
     def check(self, bundle: Bundle, graph: GraphName) -> None:
-        bundle.check_folder(package_folder(bundle, bundle.artifact(graph, self.artifact)))
+        bundle.check_folder(package_folder(bundle, bundle.artifact(graph, self.format)))
 
     def wants_full_tiles(self, bundle: Bundle, graph: GraphName) -> bool:
         # Functions of fixed lengths are for whole tiles; another length would load the dynamic one beside them.
-        return bool(bundle.artifact(graph, self.artifact).functions)
+        return bool(bundle.artifact(graph, self.format).functions)
 
     def describe(self) -> str:
         return f"Core ML, {self._runtime.version}, compute units {self._units or 'as the bundle says'}"

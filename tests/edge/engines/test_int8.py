@@ -15,7 +15,7 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, create_engine, int8
 from sa3_edge.engines import onnxruntime as engine_module
 from sa3_edge.models.catalog import DEMO, resolve_model
-from sa3_export import export_bundle
+from sa3_export import ExportPlan, export_bundle
 
 ROWS = (1, 2, 7, 64)  # products of a row, of a few and of many have kernels of their own
 INNER, COLUMNS = 1024, 48
@@ -127,10 +127,10 @@ def test_an_export_states_the_figures_of_exact_products(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own processor's must not be in them; and it says what they were measured with."""
-    here = export_bundle(tiny_checkpoint, tmp_path / "here", precision="int8")
+    here = export_bundle(tiny_checkpoint, tmp_path / "here", ExportPlan(precision="int8"))
     assert here.made_with["int8 products"] == int8.describe_products()
     monkeypatch.setattr(int8, "products_saturate", lambda: True)
-    asked = export_bundle(tiny_checkpoint, tmp_path / "asked", precision="int8")
+    asked = export_bundle(tiny_checkpoint, tmp_path / "asked", ExportPlan(precision="int8"))
     assert "unsigned weights" in asked.made_with["int8 products"]
     for name in here.graphs:
         figures = zip(

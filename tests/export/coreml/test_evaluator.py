@@ -19,7 +19,7 @@ from sa3_export import CoreMLOptions, ParityError
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.coreml.artifact import export_coreml
 from sa3_export.coreml.evaluator import Package
-from sa3_export.coreml.gate import prove
+from sa3_export.coreml.gate import Verification, verify_package
 from sa3_export.coreml.kernels import CoreMLKernels
 from sa3_export.coreml.mil_ops import OPERATIONS
 from sa3_export.errors import EvaluationError
@@ -32,10 +32,10 @@ __all__ = ["one_thread"]  # a fixture, used by every test here
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
 _program: Callable[..., Callable[[Any], Any]] = mb.program
-Proof = tuple[Graph, m.Artifact, Path]
+Exported = tuple[Graph, m.Artifact, Path]
 
 
-def _exported(checkpoint: Path, name: m.GraphName, folder: Path) -> Proof:
+def _exported(checkpoint: Path, name: m.GraphName, folder: Path) -> Exported:
     graph = GRAPHS[name](Checkpoint(checkpoint))
     graph = replace(graph, lengths=graph.lengths[:3])
     artifact = export_coreml(graph, folder, {}, CoreMLOptions("fp16", (8, 16)))
@@ -43,15 +43,15 @@ def _exported(checkpoint: Path, name: m.GraphName, folder: Path) -> Proof:
 
 
 @pytest.fixture(scope="module")
-def denoiser(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Proof:
+def denoiser(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return _exported(tiny_checkpoint, "denoiser", tmp_path_factory.mktemp("denoiser"))
 
 
 @pytest.fixture
-def broken(denoiser: Proof, tmp_path: Path) -> Callable[[Callable[[Any], None]], Proof]:
+def broken(denoiser: Exported, tmp_path: Path) -> Callable[[Callable[[Any], None]], Exported]:
     """The denoiser's package with its program edited."""
 
-    def edit(change: Callable[[Any], None]) -> Proof:
+    def edit(change: Callable[[Any], None]) -> Exported:
         graph, artifact, path = denoiser
         copy = tmp_path / path.name
         shutil.copytree(path, copy)
@@ -69,16 +69,16 @@ def _operations(spec: Any, function: str) -> Any:
     return block.operations
 
 
-def _prove(proof: Proof) -> list[m.Parity]:
-    graph, artifact, path = proof
-    return prove(graph, artifact, Package(path))
+def _verified(exported: Exported) -> list[m.Parity]:
+    graph, artifact, path = exported
+    return verify_package(graph, artifact, Package(path), Verification())
 
 
-def test_a_right_package_passes(denoiser: Proof) -> None:
-    assert {figure.length for figure in _prove(denoiser)} == {1, 7, 118, 8, 9, 16}
+def test_a_right_package_passes(denoiser: Exported) -> None:
+    assert {figure.length for figure in _verified(denoiser)} == {1, 7, 118, 8, 9, 16}
 
 
-def test_one_changed_weight_is_refused(denoiser: Proof, tmp_path: Path) -> None:
+def test_one_changed_weight_is_refused(denoiser: Exported, tmp_path: Path) -> None:
     graph, artifact, path = denoiser
     copy = tmp_path / path.name
     shutil.copytree(path, copy)
@@ -88,19 +88,19 @@ def test_one_changed_weight_is_refused(denoiser: Proof, tmp_path: Path) -> None:
     weights[position] ^= 0b1100_0000
     (copy / WEIGHTS).write_bytes(weights)
     with pytest.raises(ParityError, match="denoiser"):
-        prove(graph, artifact, Package(copy))
+        verify_package(graph, artifact, Package(copy), Verification())
 
 
-def test_one_swapped_operation_is_refused(broken: Callable[[Callable[[Any], None]], Proof]) -> None:
+def test_one_swapped_operation_is_refused(broken: Callable[[Callable[[Any], None]], Exported]) -> None:
     def swap(spec: Any) -> None:
         (sine,) = [op for op in _operations(spec, "frames_16") if op.type == "sin"]
         sine.type = "cos"
 
     with pytest.raises(ParityError, match="frames = 9"):
-        _prove(broken(swap))
+        _verified(broken(swap))
 
 
-def test_a_mislabelled_function_is_refused(broken: Callable[[Callable[[Any], None]], Proof]) -> None:
+def test_a_mislabelled_function_is_refused(broken: Callable[[Callable[[Any], None]], Exported]) -> None:
     def swap(spec: Any) -> None:
         functions = spec.mlProgram.functions
         shorter, longer = ct.proto.MIL_pb2.Function(), ct.proto.MIL_pb2.Function()
@@ -110,14 +110,14 @@ def test_a_mislabelled_function_is_refused(broken: Callable[[Callable[[Any], Non
         functions["frames_16"].CopyFrom(shorter)
 
     with pytest.raises(ParityError, match="frames_8"):
-        _prove(broken(swap))
+        _verified(broken(swap))
 
 
-def test_a_function_that_the_manifest_does_not_name_is_refused(denoiser: Proof) -> None:
+def test_a_function_that_the_manifest_does_not_name_is_refused(denoiser: Exported) -> None:
     graph, artifact, path = denoiser
     fewer = msgspec.structs.replace(artifact, functions={"frames_8": artifact.functions["frames_8"]})
     with pytest.raises(ParityError, match="frames_16"):
-        prove(graph, fewer, Package(path))
+        verify_package(graph, fewer, Package(path), Verification())
 
 
 def test_nan_on_zeros_is_refused(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

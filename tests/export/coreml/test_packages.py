@@ -20,7 +20,7 @@ from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Session
 from sa3_edge.engines.coreml.engine import CoreMLEngine
 from sa3_edge.manifest import decode_manifest
-from sa3_export import AdapterFile, CoreMLOptions, export_bundle, export_synthetic
+from sa3_export import AdapterFile, CoreMLOptions, ExportPlan, export_bundle, export_synthetic
 from sa3_export.checkpoints import synthetic
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.coreml.artifact import export_coreml
@@ -40,14 +40,14 @@ FIXED = (16, 128)  # the longest that these tests need: 5 s and the headroom are
 @pytest.fixture(scope="module")
 def exact_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "coreml-fp32"
-    export_bundle(tiny_checkpoint, out, formats=["coreml"], coreml=CoreMLOptions("fp32", FIXED))
+    export_bundle(tiny_checkpoint, out, ExportPlan(formats=("coreml",), coreml=CoreMLOptions("fp32", FIXED)))
     return out
 
 
 @pytest.fixture(scope="module")
 def half_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "both"
-    export_bundle(tiny_checkpoint, out, formats=["onnx", "coreml"], coreml=CoreMLOptions("fp16", FIXED))
+    export_bundle(tiny_checkpoint, out, ExportPlan(formats=("onnx", "coreml"), coreml=CoreMLOptions("fp16", FIXED)))
     return out
 
 
@@ -192,11 +192,11 @@ def test_compressed_weights(
 def test_unknown_choices_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     with pytest.raises(ExportRequestError, match="onnx, coreml"):
-        export_bundle(nowhere, tmp_path / "out", formats=["onnx", "tflite"])
+        export_bundle(nowhere, tmp_path / "out", ExportPlan(formats=("onnx", "tflite")))
     with pytest.raises(ExportRequestError, match="palettized6"):
-        export_bundle(nowhere, tmp_path / "out", formats=["coreml"], coreml=CoreMLOptions("int4"))
+        export_bundle(nowhere, tmp_path / "out", ExportPlan(formats=("coreml",), coreml=CoreMLOptions("int4")))
     with pytest.raises(ExportRequestError, match="name a format"):
-        export_bundle(nowhere, tmp_path / "out", formats=[])
+        export_bundle(nowhere, tmp_path / "out", ExportPlan(formats=()))
 
 
 def test_the_command_line_names_what_it_does_not_know(run_cli: RunCli, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_the_command_line_names_what_it_does_not_know(run_cli: RunCli, tmp_path:
     assert (code, "fp8" in err) == (2, True)
 
 
-def test_verify_proves_a_finished_bundle(half_bundle: Path, run_cli: RunCli) -> None:
+def test_verify_runs_the_packages_of_a_finished_bundle(half_bundle: Path, run_cli: RunCli) -> None:
     """Against the bundle's own ONNX graphs: what they compute was compared with PyTorch at export."""
     code, out, err = run_cli("verify", half_bundle, "--json")
     assert (code, err) == (0, "")
@@ -248,7 +248,9 @@ def test_verify_with_the_checkpoint_wants_what_was_merged(
     save_file({key + name: tensor for name, tensor in rank.items()}, lora, {"lora_config": json.dumps(config)})
     out = tmp_path / "bundle"
     options = CoreMLOptions("fp32", (16,))
-    export_bundle(tiny_checkpoint, out, adapters=[AdapterFile(lora, 0.5)], formats=["coreml"], coreml=options)
+    export_bundle(
+        tiny_checkpoint, out, ExportPlan(formats=("coreml",), coreml=options), adapters=[AdapterFile(lora, 0.5)]
+    )
     checkpoint = ("verify", out, "--checkpoint", tiny_checkpoint)
     assert run_cli(*checkpoint, "--lora", f"{lora}:0.5")[0] == 0
     for wrong in ((), ("--lora", lora)):
@@ -260,7 +262,9 @@ def test_verify_with_the_checkpoint_wants_what_was_merged(
     assert (code, "absent is not a directory" in err) == (2, True)
 
 
-def test_verify_proves_a_bundle_with_some_packages_only(half_bundle: Path, tmp_path: Path, run_cli: RunCli) -> None:
+def test_verify_runs_the_packages_of_a_bundle_with_some_packages_only(
+    half_bundle: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
     folder = Path(shutil.copytree(half_bundle, tmp_path / "bundle"))
     manifest = Bundle.load(folder).manifest
     for name, graph in manifest.graphs.items():
@@ -309,7 +313,7 @@ def test_other_sizes_than_the_published(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(synthetic, "model_config", other)
     out = tmp_path / "bundle"
-    export_synthetic("tiny", out, formats=["onnx", "coreml"])
+    export_synthetic("tiny", out, ExportPlan(formats=("onnx", "coreml")))
     assert Bundle.load(out).manifest.audio.max_frames == 40
     recording = 0.1 * np.random.default_rng(0).standard_normal((2, 3 * 44100), np.float32)
     source = AudioSource.from_array(recording, 44100)
@@ -355,14 +359,14 @@ MEANT_UNITS = {
 }
 
 
-def test_where_core_ml_runs_its_predictions_are_the_proof(
+def test_where_core_ml_runs_its_predictions_verify(
     half_bundle: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core_ml = Predicting()
     monkeypatch.setattr("sa3_export.coreml.gate.MacRuntime", lambda: core_ml)
     code, out, err = run_cli("verify", half_bundle)
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1] == "proved by Core ML prediction, macOS 15.0, stand-in"
+    assert out.splitlines()[-1] == "verified by Core ML prediction, macOS 15.0, stand-in"
     assert core_ml.units == MEANT_UNITS
 
 
@@ -395,16 +399,16 @@ def test_export_predicts_where_core_ml_runs(
     assert evaluated.count(False) == len(artifact.parity)  # its structure, by the evaluator, as on any machine
 
 
-def test_what_proved_the_packages_is_told(
+def test_what_verified_the_packages_is_told(
     half_bundle: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert run_cli("verify", half_bundle)[1].splitlines()[-1] == "proved by evaluating the program"
+    assert run_cli("verify", half_bundle)[1].splitlines()[-1] == "verified by evaluating the program"
     manifest = Bundle.load(half_bundle).manifest
-    assert manifest.made_with["coreml proof"] == "evaluating the program"
+    assert manifest.made_with["coreml verified by"] == "evaluating the program"
     monkeypatch.setattr("sa3_export.export_synthetic", lambda *args, **kwargs: manifest)
     arguments = ("export", "--synthetic", "tiny", "--engine", "onnx,coreml", "--out", tmp_path / "out")
-    assert "Core ML packages proved by evaluating the program\n" in run_cli(*arguments)[1]
-    assert json.loads(run_cli(*arguments, "--json")[1])["coreml_proof"] == "evaluating the program"
+    assert "Core ML packages verified by evaluating the program\n" in run_cli(*arguments)[1]
+    assert json.loads(run_cli(*arguments, "--json")[1])["coreml_verified_by"] == "evaluating the program"
 
 
 def test_verify_refuses_a_changed_weight(half_bundle: Path, run_cli: RunCli, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from sa3_edge import Pipeline
 from sa3_edge.generation.tiling import decode_tiles, encode_tiles
 from sa3_edge.manifest import GraphName, Manifest, decode_manifest, encode_manifest
-from sa3_export import CoreMLOptions, export_bundle
+from sa3_export import CoreMLOptions, ExportPlan, export_bundle
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.graphs import GRAPHS
 from sa3_export.graphs.codec import tiling
@@ -50,7 +50,7 @@ def networks(checkpoint_folder: Path) -> Iterator[Networks]:
 @pytest.fixture(scope="module")
 def bundle(checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "medium"
-    export_bundle(checkpoint_folder, out, precision="fp32")
+    export_bundle(checkpoint_folder, out, ExportPlan(precision="fp32"))
     return out
 
 

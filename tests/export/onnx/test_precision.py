@@ -11,17 +11,17 @@ from onnx import numpy_helper
 from sa3_edge import GenerationRequest, Pipeline
 from sa3_edge.errors import Remedy, RequestError
 from sa3_edge.manifest import Manifest, decode_manifest
-from sa3_export import ParityError, export_bundle, precision
+from sa3_export import ExportPlan, ParityError, export_bundle, precision
 from sa3_export.onnx.quantize import quantize_weight
 from sa3_export.parity import psnr_db
-from sa3_export.precision import INT8_BARS, Bar, parse_precision, settle, split_precision
+from sa3_export.precision import INT8_BARS, Bar, parse_precision, settle
 from tests.conftest import RunCli, relative_error
 
 
 @pytest.fixture(scope="module")
 def int8_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "int8"
-    export_bundle(tiny_checkpoint, out, precision="int8")
+    export_bundle(tiny_checkpoint, out, ExportPlan(precision="int8"))
     return out
 
 
@@ -74,7 +74,7 @@ def test_an_unknown_precision_is_refused_before_any_work(
     assert code == 2
     assert said in " ".join(err.split())
     with pytest.raises(RequestError):
-        export_bundle(tiny_checkpoint, tmp_path / "bundle", precision=text)
+        export_bundle(tiny_checkpoint, tmp_path / "bundle", ExportPlan(precision=text))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -97,7 +97,7 @@ def test_below_its_bar_an_int8_graph_is_refused_and_nothing_is_kept(
 ) -> None:
     monkeypatch.setitem(precision.INT8_BARS, "decoder", Bar(snr_db=10.0, psnr_db=150.0))
     with pytest.raises(ParityError, match=r"decoder: audio .* dB PSNR, at least 150 dB") as refused:
-        export_bundle(tiny_checkpoint, tmp_path / "bundle", precision="fp32,decoder=int8")
+        export_bundle(tiny_checkpoint, tmp_path / "bundle", ExportPlan(precision="fp32,decoder=int8"))
     assert refused.value.remedy == Remedy("except graph", ("decoder",))
     assert list(tmp_path.iterdir()) == []
 
@@ -186,10 +186,10 @@ def test_int8_makes_the_same_audio_from_the_same_latents(int8_bundle: Path, tiny
     ],
 )
 def test_one_word_for_two_formats(text: str | None, formats: tuple[str, ...], onnx: str, coreml: str) -> None:
-    chosen, options = split_precision(text, formats)
-    assert (chosen, options.precision) == (onnx, coreml)
+    plan = ExportPlan.of(formats, text)
+    assert (plan.precision, plan.coreml.precision) == (onnx, coreml)
 
 
 def test_a_precision_that_no_exported_format_has_is_refused() -> None:
     with pytest.raises(RequestError, match="unknown precision 'fp16'; choose for onnx"):
-        split_precision("fp16", ["onnx"])
+        ExportPlan.of(["onnx"], "fp16")
