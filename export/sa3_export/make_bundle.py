@@ -222,6 +222,7 @@ def _manifest(
         graphs=graphs,
         made_with=({"onnx opset": str(OPSET)} if "onnx" in formats else {})
         | {package: metadata.version(package) for package in packages}
+        | checkpoint.source
         | _int8_products(graphs)
         | (_coreml_verified() if "coreml" in formats else {}),
         unknown_config_keys=list(checkpoint.unknown_keys),

@@ -42,7 +42,7 @@ def run(
             export_bundle(
                 checkpoint,
                 out,
-                plan,
+                plan=plan,
                 name=name,
                 accept=accept,
                 progress=lambda what, done, total: progress("Exporting", done, total),

@@ -4,33 +4,30 @@
     model.safetensors
     t5gemma-b-b-ul2/{config.json, model.safetensors, tokenizer.json}
 
-Weights are read from safetensors only, never from pickles. A tensor that is missing, unexpected or misshapen is
-an error that names it.
+or with the weights in NumPy's files, see optimized.py. Weights are never read from pickles. A tensor that is missing,
+unexpected or misshapen is an error that names it.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import nn
 
 from sa3_edge.files import sha256_of
 from sa3_export.checkpoints.lora import AdapterFile, merge_adapters
 from sa3_export.checkpoints.lora_files import read_adapter
+from sa3_export.checkpoints.optimized import SOURCE, is_optimized, open_optimized, weights_file
+from sa3_export.checkpoints.weights import SafetensorsWeights, Shapes, Weights, check_shapes
 from sa3_export.config.model import ModelConfig, read_model_config
 from sa3_export.config.section import Reading, read_json
 from sa3_export.config.t5gemma import TextEncoderConfig, read_text_encoder_config
-from sa3_export.errors import CheckpointError, listed
+from sa3_export.errors import CheckpointError
 from sa3_export.networks.conditioners import Conditioners
 from sa3_export.networks.dit import DiffusionTransformer
-from sa3_export.networks.layers import RotaryEmbedding
-from sa3_export.networks.same import Autoencoder, fold_weight_norm
+from sa3_export.networks.same import Autoencoder
 from sa3_export.networks.t5gemma import TextEncoder
-
-Shapes = dict[str, tuple[int, ...]]
 
 _DIT, _AUTOENCODER, _CONDITIONERS = "model.model.", "pretransform.model.", "conditioner."
 _TEXT_PREFIX = "model.encoder."
@@ -96,79 +93,13 @@ def expected_text_encoder_shapes(config: TextEncoderConfig) -> Shapes:
     return {_TEXT_PREFIX + name: shape for name, shape in _stored_shapes(module).items()}
 
 
-def _check(path: Path, stored: Shapes, expected: Shapes) -> None:
-    problems = []
-    if missing := sorted(expected.keys() - stored.keys()):
-        problems.append(f"missing: {listed(missing)}")
-    if unexpected := sorted(stored.keys() - expected.keys()):
-        problems.append(f"unexpected: {listed(unexpected)}")
-    misshapen = [
-        f"{name} is {stored[name]}, expected {shape}"
-        for name, shape in expected.items()
-        if name in stored and stored[name] != shape
-    ]
-    if misshapen:
-        problems.append(f"misshapen: {listed(misshapen)}")
-    if problems:
-        raise CheckpointError(f"{path} does not fit its config; {'; '.join(problems)}")
-
-
-class _Weights:
-    """An open safetensors file: shapes at once, tensors when asked for."""
-
-    def __init__(self, path: Path, ignored: tuple[str, ...] = ()):
-        if not path.is_file():
-            pickles = [p.name for p in sorted(path.parent.glob("*")) if p.suffix in {".ckpt", ".pt", ".bin", ".pth"}]
-            hint = f" ({listed(pickles)} will not be read: only safetensors is safe to open)" if pickles else ""
-            raise CheckpointError(f"{path} does not exist{hint}")
-        self.path = path
-        try:
-            self._file = ExitStack().enter_context(safe_open(path, framework="pt", device="cpu"))
-            names = [name for name in self._file.keys() if not name.startswith(ignored)]  # noqa: SIM118 - not a dict
-            self.shapes: Shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in names}
-            self.notes: dict[str, str] = self._file.metadata() or {}
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from None
-
-    def load_into(self, module: nn.Module, prefix: str, dtype: torch.dtype = torch.float32) -> None:
-        """Give a module built without memory its tensors, as `dtype`."""
-        state: dict[str, Tensor] = {}
-        for name in module.state_dict():
-            stored = prefix + name
-            if stored in self.shapes:
-                state[name] = self.tensor(stored).to(dtype)
-            else:
-                gain, direction = (self.tensor(f"{stored}_{part}").to(dtype) for part in ("g", "v"))
-                state[name] = fold_weight_norm(gain, direction)
-        self._check_rotary(module, prefix, state)
-        module.load_state_dict(state, strict=True, assign=True)
-        module.requires_grad_(False).eval()
-
-    def tensor(self, name: str) -> Tensor:
-        """One tensor as stored. Raises CheckpointError for one that holds anything but numbers."""
-        tensor: Tensor = self._file.get_tensor(name)
-        # A sum is finite only if every term is: one pass, no mask in memory.
-        if not torch.isfinite(tensor.sum(dtype=torch.float64)):
-            raise CheckpointError(f"{self.path}: {name} holds NaN or infinity")
-        return tensor
-
-    def _check_rotary(self, module: nn.Module, prefix: str, state: Mapping[str, Tensor]) -> None:
-        for name, part in module.named_modules():
-            if isinstance(part, RotaryEmbedding) and f"{name}.inv_freq" in state:
-                stored = state[f"{name}.inv_freq"]
-                if not torch.allclose(stored, part.inv_freq, rtol=1e-5, atol=0):
-                    raise CheckpointError(
-                        f"{self.path}: {prefix}{name}.inv_freq is not 1 / 10000^(2i/{2 * len(stored)}), "
-                        "the only rotary base that is computed"
-                    )
-
-
 def identity(path: Path) -> tuple[str, str]:
     """A model's name and revision from its folder: a snapshot in a Hugging Face cache, or a plain one's weights."""
     path = path.resolve()
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
         return path.parent.parent.name.rsplit("--", 1)[-1].removeprefix("stable-audio-3-"), path.name
-    return path.name.removeprefix("stable-audio-3-"), f"sha256:{sha256_of(path / 'model.safetensors')}"
+    weights = weights_file(path) if is_optimized(path) else path / "model.safetensors"
+    return path.name.removeprefix("stable-audio-3-"), f"sha256:{sha256_of(weights)}"
 
 
 class Checkpoint:
@@ -200,14 +131,26 @@ class Checkpoint:
             )
         self.tokenizer_file = self.text_folder / "tokenizer.json"
         self._check_tokenizer()
-        self._weights = _Weights(path / "model.safetensors")
         shapes = expected_shapes(self.config)
-        _check(self._weights.path, self._weights.shapes, shapes)
-        self._text_weights = _Weights(self.text_folder / "model.safetensors", ignored=_TEXT_IGNORED)
-        _check(self._text_weights.path, self._text_weights.shapes, expected_text_encoder_shapes(self.text_config))
+        self._weights, self._text_weights = self._open(shapes, expected_text_encoder_shapes(self.text_config))
 
         adaptable = _adaptable(shapes)
         self.adapters = tuple(read_adapter(file, adaptable) for file in adapters)
+
+    def _open(self, shapes: Shapes, text_shapes: Shapes) -> tuple[Weights, Weights]:
+        """The model's and the text encoder's weights, of these names and shapes."""
+        if is_optimized(self.path):
+            return open_optimized(self.path, shapes, text_shapes, self.text_config)
+        model = SafetensorsWeights(self.path / "model.safetensors")
+        check_shapes(model.path, model.shapes, shapes)
+        text = SafetensorsWeights(self.text_folder / "model.safetensors", ignored=_TEXT_IGNORED)
+        check_shapes(text.path, text.shapes, text_shapes)
+        return model, text
+
+    @property
+    def source(self) -> dict[str, str]:
+        """What the manifest says of weights that are not as published; nothing of those that are."""
+        return SOURCE if is_optimized(self.path) else {}
 
     def _check_tokenizer(self) -> None:
         read = read_json(self.tokenizer_file)
