@@ -46,11 +46,13 @@ def export_bundle(
     synthetic: bool = False,
     adapters: Sequence[AdapterFile] = (),
     accept: Sequence[str] = (),
+    made_with: Mapping[str, str] | None = None,
     progress: Progress = _SILENT,
 ) -> m.Manifest:
     """Export the checkpoint directory `checkpoint_path`, with `adapters` merged, to the bundle folder `out`.
 
     `accept` names values of the config that are not computed and are to be read as the usual ones, "KEY=VALUE".
+    `made_with`: what the manifest is to say there beside the exporter's own.
     `plan` says which formats are made and how exact each is; all share the manifest. Each graph is compared with
     PyTorch at several lengths before it is kept. The folder appears when all is done; until then, and after a failure,
     nothing is there (`overwrite` keeps the old bundle until then). Raises CheckpointError
@@ -91,6 +93,7 @@ def export_bundle(
             ),
             describe_file(folder, folder / "tokenizer.json"),
             plan.formats,
+            made_with or {},
         )
         (folder / m.FILE_NAME).write_bytes(m.encode_manifest(made))
     return made
@@ -197,6 +200,7 @@ def _manifest(
     model: m.Model,
     tokenizer: m.File,
     formats: Sequence[str],
+    made_with: Mapping[str, str],
 ) -> m.Manifest:
     config = checkpoint.config
     tools = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "coreml": ("coremltools",)}
@@ -223,6 +227,7 @@ def _manifest(
         made_with=({"onnx opset": str(OPSET)} if "onnx" in formats else {})
         | {package: metadata.version(package) for package in packages}
         | checkpoint.source
+        | dict(made_with)
         | _int8_products(graphs)
         | (_coreml_verified() if "coreml" in formats else {}),
         unknown_config_keys=list(checkpoint.unknown_keys),

@@ -303,6 +303,18 @@ def pull(
     source: Annotated[
         Path | None, typer.Option("--from", help="Start from a checkpoint's folder instead of downloading.")
     ] = None,
+    route: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            help="optimized: the publisher's files that need no login, rounded to float16 (default where they are); "
+            "checkpoint: the gated one in float32.",
+        ),
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Weights exactly as published: --source checkpoint.")] = False,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept the model's licence without being asked.")
+    ] = False,
     formats: FormatsOption = None,
     engine: OldFormatsOption = None,
     precision: PrecisionOption = None,
@@ -316,9 +328,12 @@ def pull(
 
     Example: sa3-edge pull small-music
     """
-    from sa3_edge.cli.pull import run
+    from sa3_edge.cli.pull import PullOptions, run
 
-    run(model, source, formats or engine or "onnx", precision, accept or [], overwrite, json)
+    options = PullOptions(
+        model, source, route, exact, formats or engine or "onnx", precision, accept or [], accept_licence, overwrite
+    )
+    run(options, json)
 
 
 @app.command("models")

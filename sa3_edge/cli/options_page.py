@@ -37,7 +37,7 @@ def _section(name: str, command: Any) -> str:
     rows = [f"| `{each.name.upper()}` | {_text(each.help)} | |" for each in arguments]
     panels: dict[str, list[Any]] = {}
     for each in command.params:
-        if each.param_type_name == "option" and each.name != "help":
+        if each.param_type_name == "option" and each.name != "help" and not each.hidden:
             panels.setdefault(getattr(each, "rich_help_panel", None) or "", []).append(each)
     for panel, options in panels.items():
         rows += [f"| **{panel}** | | |"] if panel else []

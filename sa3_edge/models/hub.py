@@ -91,14 +91,17 @@ class Hub:
         """The page that people visit."""
         return f"{self.endpoint}/{repository}"
 
-    def snapshot(self, repository: str, paths: tuple[str, ...]) -> Snapshot:
-        """The newest revision, and what the hub states of its files `paths`."""
+    def snapshot(self, repository: str, paths: tuple[str, ...], revision: str | None = None) -> Snapshot:
+        """A revision, the newest unless one is named, and what the hub states of its files `paths`."""
         from huggingface_hub import HfApi, constants, get_token
 
         with self.refusals_explained(repository):
             try:
                 info = HfApi(endpoint=self.endpoint).model_info(
-                    repository, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+                    repository,
+                    revision=revision,
+                    files_metadata=True,
+                    timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
                 )
             except (ValueError, TypeError, KeyError) as error:
                 raise DownloadError(
@@ -117,13 +120,13 @@ class Hub:
                 f"{repository} has no {', '.join(missing)}\n"
                 f"Its layout is not the one that this sa3-edge knows; see {self.page(repository)}"
             )
-        revision = info.sha
-        if len(known) < len(paths) or revision is None or not is_commit(revision):
+        found = info.sha
+        if len(known) < len(paths) or found is None or not is_commit(found):
             raise DownloadError(
                 f"{self.endpoint} does not state revision, sizes and hashes of the files in {repository}\n"
                 "Nothing is fetched that cannot be checked; does HF_ENDPOINT name a hub?"
             )
-        return Snapshot(repository, revision, tuple(known))
+        return Snapshot(repository, found, tuple(known))
 
     def cached(self, snapshot: Snapshot) -> Path | None:
         """The snapshot's folder in Hugging Face's own cache, if all its files are there and right."""

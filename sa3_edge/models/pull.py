@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from rich.filesize import decimal
 
 from sa3_edge.errors import DownloadError, Remedy, RequestError
 from sa3_edge.files import read_small
-from sa3_edge.models import installed
+from sa3_edge.models import installed, optimized
 from sa3_edge.models.catalog import PUBLISHED, data_folder
 from sa3_edge.models.download import Progress, download, missing_bytes
 from sa3_edge.models.hub import Hub, Snapshot, is_commit
@@ -26,8 +27,10 @@ FILES = (
     "t5gemma-b-b-ul2/model.safetensors",
     "t5gemma-b-b-ul2/tokenizer.json",
 )
-# Bytes of a bundle for each byte of its checkpoint: fp32 graphs of the tiny checkpoint measure 1.04.
-BUNDLE_RATIO = 1.1
+# Bytes of a bundle for each byte of its checkpoint: fp32 graphs of the tiny checkpoint measure 1.04, from the optimized
+# files, of which two are float16, 1.97.
+BUNDLE_RATIO, OPTIMIZED_RATIO = 1.1, 2.1
+Route = Literal["optimized", "checkpoint"]
 _OBJECTIVES = {False: "rf_denoiser", True: "rectified_flow"}  # distilled, base
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -50,16 +53,17 @@ def pull(
     export: Export,
     *,
     source: Path | None = None,
+    route: Route = "checkpoint",
     overwrite: bool = False,
-    bundle_ratio: float = BUNDLE_RATIO,
+    formats: int = 1,
     progress: Progress = lambda done, total: None,
     announce: Announce = lambda download, bundle: None,
 ) -> Pulled:
     """Install the published model `name`: from the hub, or from a checkpoint's folder `source`.
 
-    `export` makes the bundle. A model that is installed and whole is left alone, without asking the hub, unless
-    `overwrite`. `bundle_ratio` says how large a bundle will be at most, for the check of the disk's free space, and
-    `announce` is told what it will take before anything is fetched or made.
+    `export` makes the bundle, of so many `formats`. `route`: the published checkpoint, which is gated, or the files of
+    models/optimized.py. A model that is installed and whole is left alone, without asking the hub, unless `overwrite`.
+    `announce` is told what it will take, which the disk must have free, before anything is fetched or made.
     Raises RequestError for an unknown name and a checkpoint of another kind, DownloadError for what the hub or the
     disk refuses, and what `export` raises. After an error the models are as before, and a download goes on next time.
     """
@@ -69,9 +73,12 @@ def pull(
         return Pulled(there, was_installed=True)
     with _disk_problems_explained(), _one_at_a_time():
         installed.clear_staging()
-        checkpoint = (
-            _local(name, source, bundle_ratio, announce) if source else _fetch(name, bundle_ratio, progress, announce)
-        )
+        if source:
+            checkpoint = _local(name, source, formats, announce)
+        elif route == "optimized":
+            checkpoint = _fetch_optimized(name, formats, progress, announce)
+        else:
+            checkpoint = _fetch(name, formats, progress, announce)
         _check_kind(name, checkpoint)
         with installed.staging() as folder:
             export(checkpoint, folder / name)
@@ -94,18 +101,42 @@ def check_published(name: str) -> None:
     raise RequestError(f"no published model is called {name!r}{meant}; choose {', '.join(PUBLISHED)}")
 
 
-def _local(name: str, source: Path, bundle_ratio: float, announce: Announce) -> Path:
-    sizes = [path.stat().st_size for path in map(source.joinpath, FILES) if path.is_file()]
-    _check_space(name, sum(sizes) * bundle_ratio)
-    announce(0, int(sum(sizes) * bundle_ratio))
+def has_route(name: str, route: Route) -> bool:
+    """Whether a published model can be had on it."""
+    return route == "checkpoint" or name in optimized.WEIGHTS
+
+
+def is_optimized(folder: Path) -> bool:
+    """Whether a checkpoint's folder has the files of the optimized repository."""
+    return not (folder / "model.safetensors").exists() and any(folder.glob("dit_*_f16.npz"))
+
+
+def _local(name: str, source: Path, formats: int, announce: Announce) -> Path:
+    npz = is_optimized(source)
+    files = source.glob("*.npz") if npz else map(source.joinpath, FILES)
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    bundle_bytes = int(size * formats * (OPTIMIZED_RATIO if npz else BUNDLE_RATIO))
+    _check_space(name, bundle_bytes)
+    announce(0, bundle_bytes)
     return source
 
 
-def _fetch(name: str, bundle_ratio: float, progress: Progress, announce: Announce) -> Path:
+def _fetch_optimized(name: str, formats: int, progress: Progress, announce: Announce) -> Path:
+    """The folder of the optimized repository's files, downloaded."""
+    hub = Hub()
+    wanted = optimized.sources(hub, name)
+    folder = _download_folder(name, wanted.weights)
+    missing, bundle_bytes = wanted.missing(folder), int(wanted.bytes * formats * OPTIMIZED_RATIO)
+    _check_space(name, missing + bundle_bytes)
+    announce(missing, bundle_bytes)
+    return wanted.fetch(hub, folder, progress)
+
+
+def _fetch(name: str, formats: int, progress: Progress, announce: Announce) -> Path:
     """The checkpoint's folder, downloaded unless it lies in Hugging Face's cache."""
     hub = Hub()
     snapshot = hub.snapshot(PUBLISHED[name], FILES)
-    bundle_bytes = sum(file.bytes for file in snapshot.files) * bundle_ratio
+    bundle_bytes = sum(file.bytes for file in snapshot.files) * formats * BUNDLE_RATIO
     if cached := hub.cached(snapshot):
         _check_space(name, bundle_bytes)
         announce(0, int(bundle_bytes))
@@ -157,6 +188,10 @@ def _check_kind(name: str, checkpoint: Path) -> None:
             f"{checkpoint} is no checkpoint of {name}: its diffusion_objective is {objective!r}, not {expected!r}\n"
             "The models whose names end in -base are rectified_flow, the others rf_denoiser"
         )
+    wanted = [PurePosixPath(file.path).name for file in optimized.WEIGHTS.get(name, ())][:1]
+    transformers = [path.name for path in checkpoint.glob("dit_*_f16.npz")] if is_optimized(checkpoint) else wanted
+    if wanted and transformers != wanted:
+        raise RequestError(f"{checkpoint} is no checkpoint of {name}: it holds {', '.join(sorted(transformers))}")
     if is_medium != name.startswith("medium"):
         raise RequestError(f"{checkpoint} is no checkpoint of {name}: it is {'medium' if is_medium else 'small'}")
 

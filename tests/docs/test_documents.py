@@ -1,5 +1,7 @@
 """What the documents say holds: links lead somewhere, commands and examples run as they are written."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,6 +17,8 @@ import pytest
 import soundfile
 
 import sa3_edge
+from sa3_edge.models import optimized
+from tests.conftest import DATA
 from tests.stand_ins.hub import StandInHub
 
 ROOT = Path(__file__).parents[2]
@@ -114,17 +118,44 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def hub(tiny_checkpoint: Path) -> Iterator[StandInHub]:
-    """What `pull small-music` asks, with the tiny checkpoint in the place of the published one."""
-    with StandInHub.of_folder("stabilityai/stable-audio-3-small-music", tiny_checkpoint).serving() as serving:
+    """What `pull small-music` asks, with the tiny model's files in the place of the published ones."""
+    weights = {f"MLX/{path.name}": path.read_bytes() for path in (DATA / "tiny_optimized").glob("*.npz")}
+    texts = {path.name: path.read_bytes() for path in (tiny_checkpoint / "t5gemma-b-b-ul2").glob("*.json")}
+    files = {"model_config.json": (tiny_checkpoint / "model_config.json").read_bytes()}
+    files |= {f"t5gemma-b-b-ul2/{name}": data for name, data in texts.items()}
+    base = StandInHub(optimized.BASE, files, optimized.BASE_REVISION)
+    with StandInHub(optimized.REPOSITORY, weights, optimized.REVISION, beside=[base]).serving() as serving:
         yield serving
+
+
+def _know_the_tiny_files(clone: Path, hub: StandInHub) -> None:
+    """Tell the installed package the tiny files' hashes: it would refuse them for the published ones."""
+
+    def pins(files: dict[str, bytes]) -> str:
+        return ", ".join(
+            f"Pinned({path!r}, {len(data)}, {hashlib.sha256(data).hexdigest()!r})"
+            for path, data in sorted(files.items())
+        )
+
+    (packages,) = (clone / ".venv" / "lib").glob("python*/site-packages")
+    texts = {path: data for path, data in hub.beside[0].files.items() if path in {each.path for each in optimized.TEXT}}
+    samples = json.loads(hub.beside[0].files["model_config.json"])["sample_size"]
+    module = packages / "sa3_edge" / "models" / "optimized.py"
+    with module.open("a", encoding="utf-8") as file:
+        file.write(f"\nWEIGHTS = {{'small-music': ({pins(hub.files)},)}}\nTEXT = ({pins(texts)},)\n")
+        file.write(f"_SAMPLE_SIZE = {samples}\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="commands for a POSIX shell")
 def test_the_readmes_commands_run_as_written(clone: Path, bare: dict[str, str], hub: StandInHub) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 3
-    environment = {**bare, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_accepted"}
+    environment = {**bare, "HF_ENDPOINT": hub.endpoint}
     for block in blocks:
+        if "sa3-edge pull" in block:
+            install, block = block.split("\n", 1)
+            subprocess.run(["sh", "-e", "-c", install], cwd=clone, env=environment, capture_output=True, check=True)
+            _know_the_tiny_files(clone, hub)
         done = subprocess.run(
             ["sh", "-e", "-c", block], cwd=clone, env=environment, capture_output=True, text=True, check=False
         )

@@ -30,7 +30,10 @@ class Request:
 
 @dataclass
 class StandInHub:
-    """Serves one repository's files; the fields below `revision` are faults, to be set by a test."""
+    """Serves one repository's files; the fields below `revision` are faults, to be set by a test.
+
+    `beside`: other repositories at the same address.
+    """
 
     repository: str
     files: dict[str, bytes]
@@ -44,6 +47,7 @@ class StandInHub:
     storage: str | None = None  # another server's address, to which large files are redirected
     requests: list[Request] = field(default_factory=list)
     endpoint: str = ""
+    beside: "list[StandInHub]" = field(default_factory=list)
 
     @classmethod
     def of_folder(cls, repository: str, folder: Path) -> "StandInHub":
@@ -82,7 +86,7 @@ class StandInHub:
 _ERROR_CODES = {401: "GatedRepo", 403: "GatedRepo", 404: "RepoNotFound"}
 
 
-def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
+def _handler(served: StandInHub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -91,9 +95,12 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             path = unquote(urlsplit(self.path).path)
+            asked = path.removeprefix("/api/models")
+            hubs = (each for each in served.beside if asked.startswith(f"/{each.repository}/"))
+            hub = next(hubs, served)
             ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
             start = int(ranged[1]) if ranged else 0
-            if path == f"/api/models/{hub.repository}":
+            if path in (f"/api/models/{hub.repository}", f"/api/models/{hub.repository}/revision/{hub.revision}"):
                 hub.requests.append(Request("", start, self.headers.get("Authorization")))
                 self._send(hub.listing_status, hub.listing or hub.true_listing())
                 return

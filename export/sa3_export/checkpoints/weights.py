@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -73,7 +74,7 @@ class SafetensorsWeights(Weights):
             raise CheckpointError(f"{path} does not exist{hint}")
         self.path = path
         try:
-            self._file = safe_open(path, framework="pt", device="cpu")
+            self._file: Any = safe_open(path, framework="pt", device="cpu")
             names = [name for name in self._file.keys() if not name.startswith(ignored)]  # noqa: SIM118 - not a dict
             self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in names}
             self.notes = self._file.metadata() or {}

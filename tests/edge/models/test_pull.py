@@ -27,6 +27,7 @@ from tests.stand_ins.hub import StandInHub
 
 NAME = "small-music"
 REPOSITORY = PUBLISHED[NAME]
+GATED = ("--source", "checkpoint")
 WEIGHTS = "model.safetensors"
 TEXT_CONFIG = "t5gemma-b-b-ul2/config.json"
 
@@ -115,7 +116,7 @@ def test_a_revision_is_a_commit_or_nothing_is_fetched(
     home = data_folder().parent
     (home / "photos").mkdir(parents=True)
     hub.revision = revision
-    code, _, err = run_cli("pull", NAME)
+    code, _, err = run_cli("pull", NAME, *GATED)
     assert (code, "fault" in err) == (1, False), err
     assert (home / "photos").is_dir()
     assert_nothing_installed()
@@ -138,7 +139,7 @@ def test_a_model_is_downloaded_exported_and_installed(
     # One graph is enough to see the real exporter at work; it takes a quarter of a minute for all five.
     monkeypatch.setattr(make_bundle, "GRAPHS", {"text_encoder": GRAPHS["text_encoder"]})
     hub.files["svd_bases.pt"] = b"not needed"
-    code, out, err = run_cli("pull", NAME, "--json")
+    code, out, err = run_cli("pull", NAME, *GATED, "--json")
     assert code == 0, err
     result = json.loads(out)
     assert result["name"] == NAME
@@ -155,7 +156,7 @@ def test_a_model_is_downloaded_exported_and_installed(
 def test_what_is_installed_needs_no_network(
     hub: StandInHub, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exports: list[Path]
 ) -> None:
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
     asked = len(hub.requests)
 
     def no_network(*arguments: object) -> None:
@@ -165,7 +166,7 @@ def test_what_is_installed_needs_no_network(
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
     code, _, err = run_cli("generate", "rain", "-s", "0.5", "-o", tmp_path / "rain.wav")
     assert code == 0, err
-    for command in (("models",), ("inspect", NAME), ("pull", NAME)):
+    for command in (("models",), ("inspect", NAME), ("pull", NAME, *GATED)):
         code, out, err = run_cli(*command)
         assert code == 0, err
         assert NAME in out
@@ -175,13 +176,13 @@ def test_what_is_installed_needs_no_network(
 def test_a_cut_download_goes_on_at_the_next_pull(hub: StandInHub, run_cli: RunCli, exports: list[Path]) -> None:
     size = len(hub.files[WEIGHTS])
     hub.cuts[WEIGHTS] = [3_000_000, 1_000_000, *[0] * 5]
-    lines = error_lines(run_cli("pull", NAME))
+    lines = error_lines(run_cli("pull", NAME, *GATED))
     assert "stopped answering" in lines[0]
     assert "what was downloaded is kept" in lines[1]
     assert installed.unfinished_downloads()[NAME] >= 4_000_000
     asked = len(hub.asked_for(WEIGHTS))
     assert asked == 7
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
     assert [request.start for request in hub.asked_for(WEIGHTS)[asked:]] == [4_000_000]
     assert size > 4_000_000
     assert len(hub.asked_for(TEXT_CONFIG)) == 1
@@ -190,7 +191,7 @@ def test_a_cut_download_goes_on_at_the_next_pull(hub: StandInHub, run_cli: RunCl
 
 def test_a_cut_is_mended_while_bytes_arrive(hub: StandInHub, run_cli: RunCli, exports: list[Path]) -> None:
     hub.cuts[WEIGHTS] = [500_000] * 10
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
     starts = [request.start for request in hub.asked_for(WEIGHTS)]
     assert starts == [500_000 * count for count in range(11)]
 
@@ -200,11 +201,11 @@ def test_a_server_without_ranges_sends_all_again_and_not_for_ever(
 ) -> None:
     hub.ignores_ranges = True
     hub.cuts[WEIGHTS] = [500_000]
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
     assert run_cli("remove", NAME, "--yes")[0] == 0
     hub.requests.clear()
     hub.cuts[WEIGHTS] = [500_000] * 100
-    assert run_cli("pull", NAME)[0] == 1
+    assert run_cli("pull", NAME, *GATED)[0] == 1
     assert len(hub.asked_for(WEIGHTS)) == 6
 
 
@@ -214,13 +215,13 @@ def test_a_file_with_another_hash_is_thrown_away(
 ) -> None:
     content = hub.files[path]
     hub.altered[path] = bytes([content[0] ^ 1]) + content[1:]
-    lines = error_lines(run_cli("pull", NAME))
+    lines = error_lines(run_cli("pull", NAME, *GATED))
     assert f"{path} of {REPOSITORY} arrived altered" in lines[0]
     assert "pull again" in lines[1]
     assert exports == []
     assert not list((installed.download_folder(NAME) / "snapshots" / hub.revision).glob(f"{path}*"))
     hub.altered.clear()
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
 
 
 @pytest.mark.parametrize("length", [1000, 10_000_000])
@@ -228,7 +229,7 @@ def test_a_file_of_another_length_is_not_accepted(
     hub: StandInHub, run_cli: RunCli, exports: list[Path], length: int
 ) -> None:
     hub.altered[WEIGHTS] = (hub.files[WEIGHTS] * 2)[:length]
-    error_lines(run_cli("pull", NAME))
+    error_lines(run_cli("pull", NAME, *GATED))
     assert exports == []
 
 
@@ -261,7 +262,7 @@ def test_a_refusal_says_which_page_to_visit(
         hub.listing_status = status
     else:
         hub.file_status["model_config.json"] = status
-    lines = error_lines(run_cli("pull", NAME))
+    lines = error_lines(run_cli("pull", NAME, *GATED))
     assert said in lines[0]
     assert remedy.format(page=f"{hub.endpoint}/{REPOSITORY}") in lines[1]
     assert {request.token for request in hub.requests} == {f"Bearer {token}" if token else None}
@@ -275,14 +276,14 @@ def test_the_token_is_for_the_hub_and_not_for_its_storage(
     monkeypatch.setenv("HF_TOKEN", "hf_right")
     with StandInHub(REPOSITORY, hub.files).serving() as storage:
         hub.storage = storage.endpoint
-        assert run_cli("pull", NAME)[0] == 0
+        assert run_cli("pull", NAME, *GATED)[0] == 0
         assert {request.token for request in hub.requests} == {"Bearer hf_right"}
         assert storage.asked_for(WEIGHTS)
         assert {request.token for request in storage.requests} == {None}
 
 
 def test_without_a_connection_nothing_is_lost(run_cli: RunCli, exports: list[Path]) -> None:
-    lines = error_lines(run_cli("pull", NAME))
+    lines = error_lines(run_cli("pull", NAME, *GATED))
     assert "http://127.0.0.1:1 cannot be reached" in lines[0]
     assert "--from DIR" in lines[1]
 
@@ -291,14 +292,14 @@ def test_offline_mode_is_kept(hub: StandInHub, run_cli: RunCli, monkeypatch: pyt
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    lines = error_lines(run_cli("pull", NAME))
+    lines = error_lines(run_cli("pull", NAME, *GATED))
     assert "HF_HUB_OFFLINE is set" in lines[0]
     assert hub.requests == []
 
 
 def test_a_repository_of_another_layout_is_named(hub: StandInHub, run_cli: RunCli) -> None:
     del hub.files[TEXT_CONFIG]
-    lines = error_lines(run_cli("pull", NAME))
+    lines = error_lines(run_cli("pull", NAME, *GATED))
     assert lines[0].endswith(f"{REPOSITORY} has no {TEXT_CONFIG}")
     assert f"{hub.endpoint}/{REPOSITORY}" in lines[1]
 
@@ -323,12 +324,12 @@ def test_a_listing_without_hashes_is_not_enough(
         monkeypatch.setenv("HF_TOKEN", token)
     names = [{"rfilename": path} for path in pull.FILES]
     hub.listing = json.dumps({"id": REPOSITORY, "sha": hub.revision, "siblings": names, "gated": gated}).encode()
-    assert said in error_lines(run_cli("pull", NAME))[0]
+    assert said in error_lines(run_cli("pull", NAME, *GATED))[0]
 
 
 def test_a_login_page_is_not_a_hub(hub: StandInHub, run_cli: RunCli) -> None:
     hub.listing = b"<html>Welcome to the hotel</html>"
-    assert "does not answer as a Hugging Face hub does" in error_lines(run_cli("pull", NAME))[0]
+    assert "does not answer as a Hugging Face hub does" in error_lines(run_cli("pull", NAME, *GATED))[0]
 
 
 def test_after_an_interruption_the_download_goes_on(
@@ -343,10 +344,10 @@ def test_after_an_interruption_the_download_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(download._Partial, "write", interrupted)
-        code, out, err = run_cli("pull", NAME)
+        code, out, err = run_cli("pull", NAME, *GATED)
     assert (code, out, err.splitlines()[1:]) == (130, "", ["interrupted"])
     assert_nothing_installed()
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
     assert hub.asked_for(WEIGHTS)[-1].start > 3_000_000
 
 
@@ -354,7 +355,7 @@ def test_what_a_killed_pull_left_is_cleared(hub: StandInHub, run_cli: RunCli, ex
     left = data_folder() / ".staging-killed"
     left.mkdir(parents=True)
     (left / "denoiser.onnx.data").write_bytes(b"half")
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
     assert sorted(path.name for path in data_folder().iterdir()) == [".pull.lock", "downloads", "models"]
 
 
@@ -363,7 +364,7 @@ def test_what_a_pull_takes_is_said_before_it_begins(
 ) -> None:
     sizes = sum(len(hub.files[path]) for path in pull.FILES)
     bundle = decimal(int(sizes * pull.BUNDLE_RATIO))
-    code, _, err = run_cli("pull", NAME)
+    code, _, err = run_cli("pull", NAME, *GATED)
     assert (code, err.splitlines()[0]) == (
         0,
         f"This takes {decimal(sizes)} to download and up to {bundle} for the model on the disk; "
@@ -379,7 +380,7 @@ def test_too_little_space_is_seen_before_the_download(
     needed = sum(len(hub.files[path]) for path in pull.FILES) * (1 + pull.BUNDLE_RATIO)
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=int(needed) - 2_000_000))
-    lines = error_lines(run_cli("pull", NAME))
+    lines = error_lines(run_cli("pull", NAME, *GATED))
     assert f"takes 17.7 MB on the disk of {data_folder()}, 15.7 MB are free" in lines[0]
     assert "Free 2.0 MB" in lines[1]
     assert [request.path for request in hub.requests] == [""]
@@ -403,30 +404,30 @@ def test_a_disk_that_fills_up_leaves_no_half_model(
             patch.setattr(download._Partial, "write", full)
         else:
             patch.setattr(sa3_export, "export_bundle", half_an_export)
-        lines = error_lines(run_cli("pull", NAME))
+        lines = error_lines(run_cli("pull", NAME, *GATED))
     assert f"the disk of {data_folder()} is full" in lines[0]
     assert "what was downloaded is kept" in lines[1]
     asked = len(hub.asked_for(WEIGHTS))
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
     assert len(hub.asked_for(WEIGHTS)) == (1 if when == "download" else asked)
 
 
 def test_what_is_installed_is_pulled_again_only_if_asked_or_broken(
     hub: StandInHub, run_cli: RunCli, exports: list[Path]
 ) -> None:
-    assert run_cli("pull", NAME)[0] == 0
-    code, out, _ = run_cli("pull", NAME)
+    assert run_cli("pull", NAME, *GATED)[0] == 0
+    code, out, _ = run_cli("pull", NAME, *GATED)
     assert code == 0
     assert "was installed already" in out
     assert len(exports) == 1
     hub.revision = "2" * 40
-    assert run_cli("pull", NAME, "--overwrite")[0] == 0
+    assert run_cli("pull", NAME, *GATED, "--overwrite")[0] == 0
     model = installed.find(NAME)
     assert model is not None
     assert model.model is not None
     assert model.model.revision == hub.revision
     (models_folder() / NAME / "decoder.onnx").unlink()
-    code, out, _ = run_cli("pull", NAME)
+    code, out, _ = run_cli("pull", NAME, *GATED)
     assert code == 0
     assert "is installed" in out
     assert len(exports) == 3
@@ -436,7 +437,7 @@ def test_what_is_installed_is_pulled_again_only_if_asked_or_broken(
 def test_a_failed_export_keeps_the_old_model_and_the_download(
     hub: StandInHub, run_cli: RunCli, exports: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
     before = Bundle.load(models_folder() / NAME).id
 
     def fails(*arguments: object, **options: object) -> None:
@@ -444,13 +445,13 @@ def test_a_failed_export_keeps_the_old_model_and_the_download(
 
     with monkeypatch.context() as patch:
         patch.setattr(sa3_export, "export_bundle", fails)
-        code, _, err = run_cli("pull", NAME, "--overwrite")
+        code, _, err = run_cli("pull", NAME, *GATED, "--overwrite")
     assert code == 1
     assert "velocity differs" in err
     assert Bundle.load(models_folder() / NAME, trust_cache=False).id == before
     assert [path.name for path in models_folder().iterdir()] == [NAME]
     hub.requests.clear()
-    assert run_cli("pull", NAME, "--overwrite")[0] == 0
+    assert run_cli("pull", NAME, *GATED, "--overwrite")[0] == 0
     assert not hub.asked_for(WEIGHTS)
 
 
@@ -458,11 +459,11 @@ def test_a_download_goes_on_across_revisions_where_files_are_the_same(
     hub: StandInHub, run_cli: RunCli, exports: list[Path]
 ) -> None:
     hub.cuts[WEIGHTS] = [3_000_000, *[0] * 5]
-    error_lines(run_cli("pull", NAME))
+    error_lines(run_cli("pull", NAME, *GATED))
     hub.revision = "2" * 40
     hub.files["model_config.json"] += b"\n"
     hub.requests.clear()
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
     assert exports[0].name == hub.revision
     assert [request.start for request in hub.asked_for(WEIGHTS)] == [3_000_000]
     assert len(hub.asked_for("model_config.json")) == 1
@@ -474,11 +475,11 @@ def test_what_hugging_faces_cache_has_is_not_downloaded_but_checked(
 ) -> None:
     snapshot = tmp_path / "hf" / f"models--{REPOSITORY.replace('/', '--')}" / "snapshots" / hub.revision
     shutil.copytree(tiny_checkpoint, snapshot)
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
     assert exports == [snapshot]
     assert [request.path for request in hub.requests] == [""]
     (snapshot / WEIGHTS).write_bytes(bytes(len(hub.files[WEIGHTS])))
-    assert run_cli("pull", NAME, "--overwrite")[0] == 0
+    assert run_cli("pull", NAME, *GATED, "--overwrite")[0] == 0
     assert len(hub.asked_for(WEIGHTS)) == 1
     assert snapshot.is_dir()
 
@@ -519,7 +520,7 @@ def test_no_checkpoint_and_no_such_model(run_cli: RunCli, tmp_path: Path) -> Non
 def test_a_format_that_cannot_be_made_is_refused_before_the_download(
     hub: StandInHub, run_cli: RunCli, options: tuple[str, ...], said: str
 ) -> None:
-    code, _, err = run_cli("pull", NAME, *options)
+    code, _, err = run_cli("pull", NAME, *GATED, *options)
     assert code == 2
     assert said in err
     assert hub.requests == []
@@ -527,10 +528,10 @@ def test_a_format_that_cannot_be_made_is_refused_before_the_download(
 
 def test_two_pulls_at_once_do_not_mix(hub: StandInHub, run_cli: RunCli, exports: list[Path]) -> None:
     with pull._one_at_a_time():
-        lines = error_lines(run_cli("pull", NAME))
+        lines = error_lines(run_cli("pull", NAME, *GATED))
     assert "another pull is at work" in lines[0]
     assert hub.requests == []
-    assert run_cli("pull", NAME)[0] == 0
+    assert run_cli("pull", NAME, *GATED)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -551,7 +552,7 @@ def test_without_its_extra_pull_says_how_to_get_it(
     hub: StandInHub, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sa3_export", None)
-    code, _, err = run_cli("pull", NAME)
+    code, _, err = run_cli("pull", NAME, *GATED)
     assert code == 1
     assert "-m pip install" in err
     assert "[export]" in err

@@ -65,7 +65,7 @@ def test_every_weight_is_the_published_one_as_rounded(folder: Path, tiny_checkpo
         "text encoder": Checkpoint.text_encoder,
         "autoencoder": Checkpoint.autoencoder,
     }.items():
-        expected, loaded = load(exact).state_dict(), load(ours).state_dict()  # type: ignore[operator]
+        expected, loaded = load(exact).state_dict(), load(ours).state_dict()
         assert expected.keys() == loaded.keys(), name
         for key, tensor in expected.items():
             rounds = name in {"dit", "text encoder"} and key != "embed_tokens.weight"
@@ -81,7 +81,7 @@ def test_every_weight_is_the_published_one_as_rounded(folder: Path, tiny_checkpo
 def test_its_cost_is_what_the_manifest_says(folder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     made = export_bundle(folder, tmp_path / "bundle", ExportPlan(precision="fp32"), name="tiny")
     assert made.made_with["source precision"].startswith("float16 (transformer, text encoder)")
-    assert "about 67 dB SNR a step" in made.made_with["source cost"]
+    assert "63 to 68 dB SNR a step" in made.made_with["source cost"]
     exact, ours = Checkpoint(tiny_checkpoint), Checkpoint(folder)
     from sa3_export.graphs import GRAPHS
 
@@ -90,7 +90,7 @@ def test_its_cost_is_what_the_manifest_says(folder: Path, tiny_checkpoint: Path,
         inputs = reference.example(length, seed=length)
         with torch.no_grad():
             velocities = [graph.module(**inputs).numpy() for graph in (rounded, reference)]
-        assert 65 < snr_db(*velocities) < 72
+        assert 62.5 < snr_db(*velocities) < 68.5
 
 
 def test_a_published_checkpoint_says_nothing_of_its_source(tiny_checkpoint: Path) -> None:
