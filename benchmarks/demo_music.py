@@ -129,7 +129,7 @@ def measure_variety(studio: Studio, seeds: Sequence[int]) -> list[Line]:
 def measure_negative(studio: Studio, seeds: Sequence[int]) -> list[Line]:
     """Of seeds whose clip has drums: how much less is struck with a negative prompt."""
     plain = GenerationRequest("lofi", SECONDS)
-    guided = replace(plain, guidance=3.0, negative_prompt="drums")
+    guided = replace(plain, cfg=3.0, negative_prompt="drums")
     fallen: list[float] = []
     for seed in range(seeds[0], seeds[0] + 4 * len(seeds)):
         before = music.percussive_over_harmonic(studio.clips(plain, [seed])[0])

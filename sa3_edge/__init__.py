@@ -48,7 +48,8 @@ _HOMES = {
     **dict.fromkeys(("Clip", "render"), "sa3_edge.clips.render"),
     **dict.fromkeys(("BundleError", "DownloadError", "EngineError", "RequestError", "Sa3Error"), "sa3_edge.errors"),
     "AudioSource": "sa3_edge.audio.recording",
-    **dict.fromkeys(("Generation", "Pipeline", "Stream"), "sa3_edge.generation.pipeline"),
+    **dict.fromkeys(("Generation", "Stream"), "sa3_edge.generation.made"),
+    "Pipeline": "sa3_edge.generation.pipeline",
     **dict.fromkeys(
         ("Continuation", "GenerationRequest", "Inpainting", "Region", "Variation"), "sa3_edge.generation.request"
     ),

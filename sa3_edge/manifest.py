@@ -142,13 +142,16 @@ class Text(_Struct, frozen=True):
 
 
 class Sampler(_Struct, frozen=True):
-    """`logsnr_*`: timesteps are sigmoid(-logsnr) on a line from start (t = 1) to end (t = 0)."""
+    """`logsnr_*`: timesteps are sigmoid(-logsnr) on a line from start (t = 1) to end (t = 0).
+
+    `cfg`: the model's own scale of classifier-free guidance; the file calls it `guidance`.
+    """
 
     objective: Objective
     logsnr_start: Number
     logsnr_end: Number
     steps: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
-    guidance: Number
+    cfg: Number = msgspec.field(name="guidance")
     headroom_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)]
 
 

@@ -129,7 +129,7 @@ def request_of(run: dict[str, Any], golden: Golden) -> GenerationRequest:
         run["seed"],
         run.get("steps"),
         edit=edit,
-        guidance=run.get("cfg_scale", 1.0),
+        cfg=run.get("cfg_scale", 1.0),
         negative_prompt=run.get("negative_prompt", ""),
         apg=run.get("apg_scale", 1.0),
     )

@@ -183,13 +183,13 @@ def _exporters(plan: ExportPlan) -> dict[str, _Exporter]:
 
 
 def _sampler(config: ModelConfig) -> m.Sampler:
-    steps, guidance = _SAMPLING[config.objective]
+    steps, cfg = _SAMPLING[config.objective]
     return m.Sampler(
         objective=config.objective,
         logsnr_start=config.schedule.logsnr_start,
         logsnr_end=config.schedule.logsnr_end,
         steps=steps,
-        guidance=guidance,
+        cfg=cfg,
         headroom_seconds=_HEADROOM_SECONDS,
     )
 

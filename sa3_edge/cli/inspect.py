@@ -33,7 +33,7 @@ def run(name_or_path: str, json: bool) -> None:
         f"audio      {audio.channels} x {audio.sample_rate} Hz, up to {manifest.max_seconds:g} s "
         f"({audio.max_frames} frames of {audio.samples_per_frame} samples)"
     )
-    print_line(f"sampler    {sampler.objective}, {sampler.steps} steps, guidance {sampler.guidance:g}")
+    print_line(f"sampler    {sampler.objective}, {sampler.steps} steps, cfg {sampler.cfg:g}")
     for name, graph in manifest.graphs.items():
         print_line(f"\n{name}: {graph.description}")
         print_line(f"  in   {_signature(graph.inputs)}")

@@ -17,7 +17,8 @@ from sa3_edge.clips.options import ClipOptions, as_json
 from sa3_edge.clips.request import typed_options
 from sa3_edge.errors import RequestError
 from sa3_edge.files import is_file, sha256_of
-from sa3_edge.generation.pipeline import Pipeline, Stream
+from sa3_edge.generation.made import Stream
+from sa3_edge.generation.pipeline import Pipeline
 
 _KEY = "sa3-edge"
 _LARGEST_RECORDING = 8 << 30  # bytes that are read to see whether a file is the recording
@@ -57,7 +58,7 @@ def make_record(
             seed=made.seed,
             steps=made.steps,
             headroom=made.headroom,
-            cfg=made.guidance,
+            cfg=made.cfg,
             # Some lengths follow from something else: a recording, the tempo, the sections.
             seconds=None if options.mode == "continuation" or options.bars or options.sections else made.seconds,
         ),

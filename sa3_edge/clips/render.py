@@ -32,7 +32,8 @@ from sa3_edge.compose.tempo import BEATS
 from sa3_edge.compose.unfinished import Unfinished
 from sa3_edge.errors import RequestError
 from sa3_edge.files import whole_file
-from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress, Stream, settle_seeds
+from sa3_edge.generation.made import Stream
+from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress, settle_seeds
 
 MOST_CLIPS = 100_000  # of one request: their names are all looked at before the first is made
 MOST_SEEDS = 1000  # that one clip is the best of

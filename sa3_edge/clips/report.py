@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sa3_edge.clips.files import ClipFiles
 from sa3_edge.clips.record import Record
-from sa3_edge.generation.pipeline import Stream
+from sa3_edge.generation.made import Stream
 
 
 def json_text(result: Mapping[str, object]) -> str:
@@ -28,7 +28,7 @@ def report_of(made: Stream, files: ClipFiles, record: Record, notes: list[str]) 
         "seed": made.seed,
         "steps": made.steps,
         "headroom": made.headroom,
-        "cfg": made.guidance,
+        "cfg": made.cfg,
         "mode": record.mode,
         "options": record.options,
         "model": {"name": record.model_name, "revision": record.revision, "bundle": record.bundle},

@@ -76,7 +76,7 @@ def build_request(options: ClipOptions) -> GenerationRequest:
         steps=options.steps,
         headroom=options.headroom,
         edit=_edit(options),
-        guidance=options.cfg,
+        cfg=options.cfg,
         negative_prompt=options.negative_prompt,
         apg=options.apg,
         limiter=options.limiter,

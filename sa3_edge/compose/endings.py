@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sa3_edge.audio.limiter import limit, true_peak
 from sa3_edge.audio.loudness import integrated_loudness
 from sa3_edge.errors import RequestError
-from sa3_edge.generation.pipeline import Stream
+from sa3_edge.generation.made import Stream
 
 Array = NDArray[np.float32]
 USUAL_PEAK = -1.0  # dBTP, as streaming services ask for

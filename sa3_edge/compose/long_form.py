@@ -19,7 +19,8 @@ from sa3_edge.compose.passes import pass_seed, progress_of
 from sa3_edge.compose.unfinished import Unfinished
 from sa3_edge.errors import RequestError
 from sa3_edge.generation.editing import seconds_of
-from sa3_edge.generation.pipeline import Pipeline, Progress, Stream
+from sa3_edge.generation.made import Stream
+from sa3_edge.generation.pipeline import Pipeline, Progress
 from sa3_edge.generation.request import Blend, GenerationRequest
 from sa3_edge.manifest import Manifest
 
@@ -144,7 +145,7 @@ def long_stream(
         pieces = limit_blocks(pieces, audio.sample_rate)
     return Stream.of(
         pieces,
-        np.zeros((1, audio.latent_channels, 0), np.float32),
+        latents=np.zeros((1, audio.latent_channels, 0), np.float32),
         seconds=seconds_of(passes[-1].stop, audio.sample_rate),
         samples=passes[-1].stop,
         sample_rate=audio.sample_rate,
@@ -152,7 +153,7 @@ def long_stream(
         seed=seed,
         steps=sampler.steps if request.steps is None else request.steps,
         headroom=sampler.headroom_seconds if request.headroom is None else request.headroom,
-        guidance=sampler.guidance if request.guidance is None else request.guidance,
+        cfg=sampler.cfg if request.cfg is None else request.cfg,
         timings=timings,
         notes=notes,
         free=pipeline.free_unkept,

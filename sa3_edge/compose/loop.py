@@ -7,7 +7,8 @@ import numpy as np
 from sa3_edge.audio.recording import AudioSource
 from sa3_edge.compose.passes import pass_seed, progress_of
 from sa3_edge.generation.editing import seconds_of
-from sa3_edge.generation.pipeline import Pipeline, Progress, Stream
+from sa3_edge.generation.made import Stream
+from sa3_edge.generation.pipeline import Pipeline, Progress
 from sa3_edge.generation.request import GenerationRequest, Inpainting, Region
 
 SHORTEST_SECONDS = 0.5  # a handful of latent frames: of fewer none would be kept

@@ -10,7 +10,8 @@ from sa3_edge.compose.tempo import Bars
 from sa3_edge.compose.unfinished import Unfinished
 from sa3_edge.errors import RequestError
 from sa3_edge.generation.editing import plan_request, seconds_of
-from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress, Stream
+from sa3_edge.generation.made import Stream
+from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress
 from sa3_edge.generation.request import GenerationRequest
 from sa3_edge.manifest import Manifest
 

@@ -1,15 +1,14 @@
 """Text and recordings to audio: the graphs of a bundle, run in order, with the sampler between them."""
 
-import copy
 import os
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from sa3_edge.engines.runner import GraphRunner
 from sa3_edge.errors import RequestError
 from sa3_edge.generation.editing import Plan, keep_mask, plan_request, splice, without_source
 from sa3_edge.generation.guidance import check_guidance, guided
+from sa3_edge.generation.made import Generation, Stream
 from sa3_edge.generation.noise import SEEDS
 from sa3_edge.generation.request import Blend, GenerationRequest, Variation
 from sa3_edge.generation.sampling import LatentNoise, Latents, Velocity, euler, ping_pong, schedule
@@ -50,113 +50,6 @@ def settle_seeds(seed: int | None, count: int) -> range:
 
 
 @dataclass(frozen=True)
-class Generation:
-    """What was made.
-
-    audio: (channels, N) fp32, N = int(seconds * sample_rate); without the limiter peaks may exceed 1
-    latents: (1, C, T) fp32, T the valid frames with the headroom
-    timings: seconds by stage, e.g. "denoiser.load", "denoiser.run", and "total"
-    notes: what the caller should know, e.g. that the prompt was cut
-    """
-
-    audio: Array
-    sample_rate: int
-    latents: Latents
-    seed: int
-    seconds: float
-    steps: int
-    headroom: float
-    guidance: float
-    timings: dict[str, float]
-    notes: list[str] = field(default_factory=list)
-
-
-class Stream:
-    """A clip while it is decoded: its pieces, in order, once.
-
-    Iterating yields (channels, n) fp32 that join to exactly what `Pipeline.generate` gives as audio; the first comes
-    when a tile is decoded. What else is known of the clip is known before: `samples` is its length, the other names
-    are Generation's. `timings` are complete at the end; "first_piece" is the time from the start to the first piece.
-    """
-
-    def __init__(
-        self,
-        decode: Callable[[int], Iterator[Array]],
-        latents: Latents,
-        *,
-        seconds: float,
-        samples: int,
-        sample_rate: int,
-        channels: int,
-        seed: int,
-        steps: int,
-        headroom: float,
-        guidance: float,
-        timings: dict[str, float],
-        notes: list[str],
-        start: float,
-        free: Callable[[], None],
-    ):
-        """`decode(first)`: the clip's pieces from latent frame `first` on."""
-        self.latents, self.seconds, self.samples = latents, seconds, samples
-        self.sample_rate, self.channels, self.seed = sample_rate, channels, seed
-        self.steps, self.headroom, self.guidance = steps, headroom, guidance
-        self.timings, self.notes = timings, notes
-        self._decode, self._start, self._free = decode, start, free
-        self._ended: Callable[[], None] = lambda: None
-
-    @classmethod
-    def of(cls, pieces: Iterator[Array], latents: Latents, **others: Any) -> "Stream":
-        """A clip whose time begins now, of pieces that are made as they are asked for."""
-        return cls(lambda first: pieces, latents, start=time.perf_counter(), **others)
-
-    def __iter__(self) -> Iterator[Array]:
-        return self.pieces()
-
-    def pieces(self, first: int = 0) -> Iterator[Array]:
-        """From latent frame `first` on, a multiple of the decoder's window; 0 is what iterating gives."""
-        try:
-            for piece in self._decode(first):
-                self.timings.setdefault("first_piece", time.perf_counter() - self._start)
-                yield piece
-            self.timings["total"] = time.perf_counter() - self._start
-        except BaseException:  # of a callback, or a caller that wants no more: not left to the garbage collector
-            self._free()
-            raise
-        finally:
-            self._ended()
-
-    def replaced(self, pieces: Iterator[Array], samples: int, **others: Any) -> "Stream":
-        """The same clip with other sound, `samples` long; `others`: more names that are other."""
-        other = copy.copy(self)
-        other._decode = lambda first: pieces
-        other.samples = samples
-        for name, value in others.items():
-            setattr(other, name, value)
-        return other
-
-    def whole(self) -> Generation:
-        """All pieces joined."""
-        audio = np.empty((self.channels, self.samples), np.float32)
-        written = 0
-        for piece in self:
-            audio[:, written : written + piece.shape[-1]] = piece
-            written += piece.shape[-1]
-        return Generation(
-            audio=audio,
-            sample_rate=self.sample_rate,
-            latents=self.latents,
-            seed=self.seed,
-            seconds=self.seconds,
-            steps=self.steps,
-            headroom=self.headroom,
-            guidance=self.guidance,
-            timings=self.timings,
-            notes=self.notes,
-        )
-
-
-@dataclass(frozen=True)
 class _Prompt:
     """A prompt as the denoiser takes it. share: (1, 1, T) or (1, 1, 1), how much of each frame is its."""
 
@@ -174,7 +67,7 @@ class _Prepared:
     prompts: tuple["_Prompt", ...]
     init: Latents | None
     headroom: float
-    guidance: float
+    cfg: float
     apg: float
     notes: list[str]
 
@@ -261,9 +154,7 @@ class Pipeline:
         Graphs are freed when the pieces have ended, or with the stream.
         """
         streams = self._stream_seeds(request, settle_seeds(request.seed, 1), progress)
-        stream = next(streams)
-        stream._ended = streams.close
-        return stream
+        return replace(next(streams), ended=streams.close)
 
     def stream_many(self, request: GenerationRequest, count: int, progress: Progress = SILENT) -> Iterator[Stream]:
         """As `generate_many`; a clip's pieces must be taken before the next clip is asked for."""
@@ -285,8 +176,8 @@ class Pipeline:
                     if seed == seeds[-1]:
                         self.graphs.done_with("denoiser")
                 yield Stream(
-                    partial(self._decode, latents, prepared.plan, request.limiter, timings, progress),
-                    latents,
+                    decode=partial(self._decode, latents, prepared.plan, request.limiter, timings, progress),
+                    latents=latents,
                     seconds=prepared.plan.seconds,
                     samples=prepared.plan.lengths.samples,
                     sample_rate=audio.sample_rate,
@@ -294,7 +185,7 @@ class Pipeline:
                     seed=seed,
                     steps=len(prepared.timesteps) - 1,
                     headroom=prepared.headroom,
-                    guidance=prepared.guidance,
+                    cfg=prepared.cfg,
                     timings=timings,
                     notes=list(prepared.notes),
                     start=start,
@@ -310,10 +201,10 @@ class Pipeline:
         notes: list[str] = []
         headroom = sampler.headroom_seconds if request.headroom is None else request.headroom
         steps = sampler.steps if request.steps is None else request.steps
-        guidance = sampler.guidance if request.guidance is None else request.guidance
+        cfg = sampler.cfg if request.cfg is None else request.cfg
         if not 1 <= steps <= MOST_STEPS:
             raise RequestError(f"steps must be from 1 to {MOST_STEPS}, got {steps}")
-        check_guidance(guidance, request.apg, request.negative_prompt)
+        check_guidance(cfg, request.apg, request.negative_prompt)
         plan = plan_request(request, headroom, manifest, notes)
 
         if request.piece_seconds is not None and not request.piece_seconds > 0:
@@ -337,7 +228,7 @@ class Pipeline:
         for text, share in zip(texts, shares.values(), strict=True):
             conditioning = self._condition(text, told, keep, source)
             unconditional = against
-            if unconditional is None and guidance != 1:
+            if unconditional is None and cfg != 1:
                 # The reference's unconditional context is all zeros: attending to it gives zero.
                 zeros = {name: np.zeros_like(conditioning[name]) for name in ("cross_k", "cross_v")}
                 unconditional = {**conditioning, **zeros}
@@ -350,7 +241,7 @@ class Pipeline:
             tuple(prompts),
             init,
             headroom,
-            guidance,
+            cfg,
             request.apg,
             notes,
         )
@@ -428,7 +319,7 @@ class Pipeline:
         for prompt in prepared.prompts:
             velocity = self._velocity(prompt.conditioning)
             if prompt.unconditional is not None:
-                velocity = guided(velocity, self._velocity(prompt.unconditional), prepared.guidance, prepared.apg)
+                velocity = guided(velocity, self._velocity(prompt.unconditional), prepared.cfg, prepared.apg)
             velocities.append((velocity, prompt.share))
         if len(velocities) == 1:
             return velocities[0][0]

@@ -77,7 +77,7 @@ class GenerationRequest:
     steps: denoising steps; None takes the model's own
     headroom: seconds that the model composes beyond the end, which are cut off; None takes the model's own
     edit: how a recording is used, if one is
-    guidance: classifier-free guidance scale, 1 is none; None takes the model's own
+    cfg: classifier-free guidance scale, 1 is none; None takes the model's own
     negative_prompt: what guidance leads away from
     apg: 1 guides only orthogonally to the prediction (adaptive projected guidance), 0 plainly, between is a blend
     limiter: keep the peaks of what is made below full scale (see limiter.py)
@@ -94,7 +94,7 @@ class GenerationRequest:
     steps: int | None = None
     headroom: float | None = None
     edit: Variation | Inpainting | Continuation | None = None
-    guidance: float | None = None
+    cfg: float | None = None
     negative_prompt: str = ""
     apg: float = 1.0
     limiter: bool = True

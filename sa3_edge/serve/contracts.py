@@ -26,7 +26,7 @@ from sa3_edge.serve.service import GenerationJob, Service
 
 SOUND, MUSIC = "/v1/sound-generation", "/v1/audio/music-generations"
 _USUAL_INFLUENCE = 0.3
-_MOST_GUIDANCE = 4.0
+_MOST_CFG = 4.0
 _RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 # Names are codec_rate_bitrate; the encoders here choose the bit rate themselves.
 OUTPUT_FORMATS = (
@@ -98,21 +98,21 @@ class Contracts:
         order: dict[str, Any] = {"prompt": body.text, "seconds": body.duration_seconds, "loop": body.loop or None}
         if body.model_id in self._service.models():
             order["model"] = body.model_id
-        guidance = await to_thread.run_sync(self._guidance, body.prompt_influence, order.get("model"))
-        job = await self._order({**order, "cfg": guidance})
+        cfg = await to_thread.run_sync(self._cfg, body.prompt_influence, order.get("model"))
+        job = await self._order({**order, "cfg": cfg})
         clip = await self._made(request, job)
         data = await to_thread.run_sync(downloads.as_asked, clip.path, kind, int(rate))
         media_type = downloads.MEDIA_TYPES.get(kind, "application/octet-stream")
         headers = {"x-sample-rate": rate, "x-channels": str(clip.channels), "x-generation-id": clip.id}
         return Response(data, media_type=media_type, headers=headers)
 
-    def _guidance(self, influence: float | None, model: str | None) -> float | None:
-        """The usual influence is the model's own guidance; more of it guides more, up to _MOST_GUIDANCE."""
+    def _cfg(self, influence: float | None, model: str | None) -> float | None:
+        """The usual influence is the model's own guidance; more of it guides more, up to _MOST_CFG."""
         if influence is None or influence <= _USUAL_INFLUENCE:
             return None
-        own = self._service.warm.bundle(model or self._service.settings.model).manifest.sampler.guidance
+        own = self._service.warm.bundle(model or self._service.settings.model).manifest.sampler.cfg
         share = (influence - _USUAL_INFLUENCE) / (1 - _USUAL_INFLUENCE)
-        return own + share * max(0.0, _MOST_GUIDANCE - own)
+        return own + share * max(0.0, _MOST_CFG - own)
 
     async def music(self, request: Request) -> Response:
         """mlx-serve's POST /v1/audio/music-generations: WAV bytes, or events with base64."""

@@ -178,8 +178,8 @@ def shape_for(rendering: Rendering, manifest: Manifest) -> Shape:
     steps = sampler.steps if request.steps is None else request.steps
     if not 1 <= steps <= MOST_STEPS:
         raise RequestError(f"steps must be from 1 to {MOST_STEPS}, got {steps}")
-    guidance = sampler.guidance if request.guidance is None else request.guidance
-    check_guidance(guidance, request.apg, request.negative_prompt)
+    cfg = sampler.cfg if request.cfg is None else request.cfg
+    check_guidance(cfg, request.apg, request.negative_prompt)
     return Shape(rendering.piece.samples(manifest), audio.channels, audio.sample_rate)
 
 

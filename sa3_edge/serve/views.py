@@ -154,7 +154,7 @@ def model_view(name: str, default: bool, loaded: bool, manifest: Manifest) -> Mo
         sample_rate=audio.sample_rate,
         channels=audio.channels,
         steps=sampler.steps,
-        cfg=sampler.guidance,
+        cfg=sampler.cfg,
         licence=manifest.model.licence,
         problem=None,
     )

@@ -127,7 +127,7 @@ def test_a_base_model_carries_its_own_defaults(tiny_checkpoint: Path, tmp_path: 
     config["model"]["diffusion"]["diffusion_objective"] = "rectified_flow"
     (base / "model_config.json").write_text(json.dumps(config))
     sampler = make_bundle._sampler(Checkpoint(base).config)
-    assert (sampler.objective, sampler.steps, sampler.guidance) == ("rectified_flow", 50, 7.0)
+    assert (sampler.objective, sampler.steps, sampler.cfg) == ("rectified_flow", 50, 7.0)
 
 
 def test_a_hub_snapshot_gives_name_and_revision(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_half_a_character_is_no_prompt(pipeline: Pipeline) -> None:
     with pytest.raises(RequestError, match="not valid Unicode"):
         pipeline.generate(GenerationRequest("\ud800", 0.5))
     with pytest.raises(RequestError, match="not valid Unicode"):
-        pipeline.generate(GenerationRequest("x", 0.5, guidance=3, negative_prompt="\ud800"))
+        pipeline.generate(GenerationRequest("x", 0.5, cfg=3, negative_prompt="\ud800"))
 
 
 def test_the_same_seed_is_the_same_music_and_another_is_not(pipeline: Pipeline) -> None:

@@ -521,7 +521,7 @@ def test_guidance_of_one_runs_the_denoiser_once_a_step(pipeline: Pipeline, monke
     monkeypatch.setattr(pipeline.graphs, "run", watch)
     for scale, expected in ((1.0, 8), (3.0, 16)):
         calls.clear()
-        pipeline.generate(GenerationRequest("x", 0.5, seed=1, guidance=scale))
+        pipeline.generate(GenerationRequest("x", 0.5, seed=1, cfg=scale))
         assert calls.count("denoiser") == expected
 
 
@@ -547,14 +547,14 @@ def test_a_base_model_samples_by_euler_with_its_own_defaults(
     import msgspec
 
     base = Pipeline.load(tiny_bundle, keep_loaded=True)
-    sampler = msgspec.structs.replace(base.bundle.manifest.sampler, objective="rectified_flow", steps=50, guidance=7.0)
+    sampler = msgspec.structs.replace(base.bundle.manifest.sampler, objective="rectified_flow", steps=50, cfg=7.0)
     manifest = msgspec.structs.replace(base.bundle.manifest, sampler=sampler)
     monkeypatch.setattr(base.bundle, "manifest", manifest)
     made = base.generate(GenerationRequest("x", 0.5, seed=1))
-    assert (made.steps, made.guidance) == (50, 7.0)
+    assert (made.steps, made.cfg) == (50, 7.0)
     # By hand: the same velocities along the same schedule.
-    made = base.generate(GenerationRequest("x", 0.5, seed=1, steps=3, guidance=1.0))
-    prepared = base._prepare(GenerationRequest("x", 0.5, seed=1, steps=3, guidance=1.0), lambda *_: None)
+    made = base.generate(GenerationRequest("x", 0.5, seed=1, steps=3, cfg=1.0))
+    prepared = base._prepare(GenerationRequest("x", 0.5, seed=1, steps=3, cfg=1.0), lambda *_: None)
     from sa3_edge.generation.sampling import LatentNoise
 
     lengths = prepared.plan.lengths
