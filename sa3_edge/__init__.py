@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from sa3_edge.clips.options import ClipOptions, FileOptions
     from sa3_edge.clips.render import Clip, render
     from sa3_edge.errors import BundleError, DownloadError, EngineError, RequestError, Sa3Error
-    from sa3_edge.generation.pipeline import Generation, Pipeline, Stream
+    from sa3_edge.generation.made import Generation, Stream
+    from sa3_edge.generation.pipeline import Pipeline
     from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
 
 __all__ = [

@@ -74,10 +74,11 @@ class SafetensorsWeights(Weights):
             raise CheckpointError(f"{path} does not exist{hint}")
         self.path = path
         try:
-            self._file: Any = safe_open(path, framework="pt", device="cpu")
-            names = [name for name in self._file.keys() if not name.startswith(ignored)]  # noqa: SIM118 - not a dict
-            self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in names}
-            self.notes = self._file.metadata() or {}
+            file: Any = safe_open(path, framework="pt", device="cpu")
+            names = [name for name in file.keys() if not name.startswith(ignored)]  # noqa: SIM118 - not a dict
+            self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            self.notes = file.metadata() or {}
+            self._file = file
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from None
 

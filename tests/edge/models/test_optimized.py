@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+import sa3_export
 from sa3_edge.bundle import Bundle
 from sa3_edge.generation.pipeline import Pipeline
 from sa3_edge.models import download, installed, optimized
-from sa3_edge.models.catalog import data_folder, models_folder
+from sa3_edge.models.catalog import data_folder, installed_models, models_folder
 from sa3_edge.models.licence import WEIGHTS as LICENCE
 from sa3_edge.models.optimized import Pinned
+from sa3_export.checkpoints.published import Checkpoint
 from tests.conftest import DATA, Golden, RunCli
 from tests.goldens import run_errors
 from tests.stand_ins.hub import StandInHub
@@ -66,6 +68,20 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
         yield served
 
 
+@pytest.fixture
+def exports(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Make exports quick: what is looked at is what comes before them. The checkpoints that were exported."""
+    exported: list[Path] = []
+
+    def export_bundle(checkpoint: Path, out: Path, **options: Any) -> None:
+        Checkpoint(checkpoint)
+        exported.append(checkpoint)
+        shutil.copytree(installed_models()["demo"], out)
+
+    monkeypatch.setattr(sa3_export, "export_bundle", export_bundle)
+    return exported
+
+
 def assert_nothing_installed() -> None:
     assert not models_folder().exists() or list(models_folder().iterdir()) == []
     assert not list(data_folder().glob(".staging-*"))
@@ -96,14 +112,14 @@ def test_a_pull_needs_no_login_and_makes_what_the_goldens_are_within_its_cost(
     assert not installed.download_folder(NAME).exists()
     with Pipeline.load(NAME) as pipeline:
         errors = {
-            key: error for run in golden_arguments["runs"][:2] for key, error in run_errors(pipeline, golden, run)
+            key: error for run in golden_arguments["runs"][:1] for key, error in run_errors(pipeline, golden, run)
         }
-    assert len(errors) >= 4
+    assert len(errors) >= 2
     assert max(errors.values()) < 10 ** (-62 / 20), errors
 
 
 def test_the_licence_is_asked_once_and_nothing_is_fetched_without_a_yes(
-    hub: StandInHub, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+    hub: StandInHub, exports: list[Path], run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, out, err = run_cli("pull", NAME)
     assert (code, out) == (2, "")
@@ -130,7 +146,7 @@ def test_the_licence_is_asked_once_and_nothing_is_fetched_without_a_yes(
     assert len(asked) == 2
 
 
-def test_a_cut_download_goes_on(hub: StandInHub, run_cli: RunCli) -> None:
+def test_a_cut_download_goes_on(hub: StandInHub, exports: list[Path], run_cli: RunCli) -> None:
     hub.cuts[DIT] = [500_000] + [0] * 10
     refused(run_cli(*YES))
     del hub.cuts[DIT]
@@ -140,7 +156,9 @@ def test_a_cut_download_goes_on(hub: StandInHub, run_cli: RunCli) -> None:
 
 
 @pytest.mark.parametrize("path", [DIT, "MLX/same_s_encoder_f32.npz", "t5gemma-b-b-ul2/tokenizer.json"])
-def test_a_file_that_is_not_the_pinned_one_is_thrown_away(hub: StandInHub, run_cli: RunCli, path: str) -> None:
+def test_a_file_that_is_not_the_pinned_one_is_thrown_away(
+    hub: StandInHub, exports: list[Path], run_cli: RunCli, path: str
+) -> None:
     where = hub if path in hub.files else hub.beside[0]
     where.altered[path] = where.files[path][:-1] + b"?"
     assert f"{path} of {where.repository} arrived altered" in refused(run_cli(*YES))
@@ -148,7 +166,7 @@ def test_a_file_that_is_not_the_pinned_one_is_thrown_away(hub: StandInHub, run_c
     assert run_cli(*YES)[0] == 0
 
 
-def test_a_missing_file_is_named(hub: StandInHub, run_cli: RunCli) -> None:
+def test_a_missing_file_is_named(hub: StandInHub, exports: list[Path], run_cli: RunCli) -> None:
     del hub.files["MLX/t5gemma_f16.npz"]
     assert "has no repository" in refused(run_cli(*YES))
     del hub.beside[0].files["model_config.json"]
@@ -166,12 +184,12 @@ def test_another_revision_than_the_pinned_one_is_refused(
 def test_a_full_disk_is_known_before_anything_is_fetched(
     hub: StandInHub, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 0, 10))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 0, 10))
     assert "10 bytes are free" in refused(run_cli(*YES))
     assert hub.requests == []
 
 
-def test_a_folder_of_these_files_will_do(run_cli: RunCli, tmp_path: Path) -> None:
+def test_a_folder_of_these_files_will_do(exports: list[Path], run_cli: RunCli, tmp_path: Path) -> None:
     folder = optimized_folder(tmp_path / "here")
     code, _, err = run_cli("pull", NAME, "--from", folder)
     assert (code, err.splitlines()[-1].endswith(f"--from {folder} --accept-licence")) == (2, True)
