@@ -11,6 +11,7 @@ import sys
 import textwrap
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,14 @@ def test_what_was_made_once_never_changes(brief: Pipeline, monkeypatch: pytest.M
 
     def spy(request: GenerationRequest, progress: Any) -> Any:
         stream = real(request, progress)
-        pieces = stream.pieces
 
-        def kept(first: int = 0) -> Iterator[Any]:
+        def kept(first: int) -> Iterator[Any]:
             made.append([])
-            for piece in pieces(first):
+            for piece in stream.decode(first):
                 made[-1].append(piece.copy())
                 yield piece
 
-        stream.pieces = kept  # type: ignore[method-assign]
-        return stream
+        return replace(stream, decode=kept)
 
     monkeypatch.setattr(brief, "stream", spy)
     audio = _audio(brief, seconds=30.0, steps=2, limiter=False)
