@@ -31,6 +31,7 @@ Golden = dict[str, NDArray[Any]]
 RunCli = Callable[..., tuple[int, str, str]]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads it
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what must run in one process where several share the work: a file, and all that share the packages."""
     for item in items:

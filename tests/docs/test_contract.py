@@ -79,9 +79,9 @@ def test_every_field_and_tensor_is_described(demo: Manifest) -> None:
     named = {
         field
         for struct in (demo.model, demo.audio, demo.text, demo.sampler, demo.tiles, demo.tiles.decoder)
-        for field in struct.__struct_fields__
+        for field in struct.__struct_encode_fields__
     }
-    named |= set(demo.__struct_fields__) - {"graphs", "model", "audio", "text", "sampler", "tiles"}
+    named |= set(demo.__struct_encode_fields__) - {"graphs", "model", "audio", "text", "sampler", "tiles"}
     named |= {tensor.name for graph in demo.graphs.values() for tensor in graph.inputs}
     missing = {name for name in named if not re.search(rf"[`.]{name}`", text)}
     # The conditioner's outputs are passed on by name; a host need not know them.

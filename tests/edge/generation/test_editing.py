@@ -343,7 +343,7 @@ def test_files_that_are_no_use_are_refused(tmp_path: Path, write_audio: WriteAud
     with pytest.raises(RequestError, match="is empty"):
         AudioSource.from_file(write_audio(0.0, name="empty.wav"))
     (tmp_path / "text.wav").write_text("not audio")
-    with pytest.raises(RequestError, match="cannot be read as audio"):
+    with pytest.raises(RequestError, match="is a text, not a recording"):
         AudioSource.from_file(tmp_path / "text.wav")
     for name, content in (("song.m4a", b"\0\0\0\x20ftypM4A " + bytes(1000)), ("song.raw", bytes(1000))):
         (tmp_path / name).write_bytes(content)

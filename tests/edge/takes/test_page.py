@@ -111,7 +111,7 @@ def test_two_takes_are_compared_from_the_same_moment(page: Page) -> None:
     expect(first.locator(".time")).to_have_text("0:01 / 0:03")
     page.keyboard.press("x")
     expect(second).to_have_class("current")
-    assert page.evaluate("audio.currentTime") >= 1.5
+    page.wait_for_function("audio.currentTime >= 1.5")
     expect(page.locator("#slot-B")).to_have_class("on")
 
 

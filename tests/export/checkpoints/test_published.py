@@ -128,7 +128,7 @@ def test_unknown_keys_are_kept_by_name(edit_config: Callable[..., Path]) -> None
         ("model.diffusion.config.timestep_features_logsnr", True, "timestep_features_logsnr"),
         ("model.diffusion.config.patch_size", 2, "patch_size"),
         ("model.diffusion.config.embed_dim", "wide", "embed_dim must be int"),
-        ("model.diffusion.config.depth", 0, "depth must be positive"),
+        ("model.diffusion.config.depth", 0, "depth must be from 1 to 256, got 0"),
         ("model.diffusion.config.num_heads", 8, "heads of 16 channels are not computed"),
         ("model.diffusion.config.cross_attn_rotary_pos_emb", True, "cross_attn_rotary_pos_emb"),
         ("sample_size", 4096, "sample_size 4096 is less than"),
