@@ -27,7 +27,7 @@ type: setup
 # Two at a time: conversions and command lines take one core each.
 JOBS ?= 2
 test: setup
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses $(JOBS)
 
 # The hosts in other languages; needs Node, for Kotlin a JDK and Maven. Says what it could not run.
 test-hosts:

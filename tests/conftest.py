@@ -31,14 +31,6 @@ Golden = dict[str, NDArray[Any]]
 RunCli = Callable[..., tuple[int, str, str]]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads it
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what must run in one process where several share the work: a file, and all that share the packages."""
-    for item in items:
-        shared = "coreml" if item.path.parent == DATA.parent / "export" / "coreml" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(shared))
-
-
 def relative_error(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     """||actual - expected|| / ||expected||; goldens kept in fp16 were rounded after computing, so ours are too."""
     actual = actual.astype(expected.dtype).astype(np.float64)
