@@ -28,8 +28,13 @@ class CliTest {
     private fun start(vararg arguments: String): Process {
         val java = File(System.getProperty("java.home"), "bin/java").path
         val command = listOf(java, "-cp", System.getProperty("java.class.path"), "io.github.sa3edge.cli.CliKt") + arguments
-        return ProcessBuilder(command).directory(folder).redirectError(File(folder, "err.txt")).redirectOutput(File(folder, "out.txt")).start()
+        return ProcessBuilder(hearing + command).directory(folder).redirectError(File(folder, "err.txt")).redirectOutput(File(folder, "out.txt")).start()
     }
+
+    // A shell starts what it runs in the background deaf to SIGINT, and Java keeps to that.
+    private val hearing = listOf("env", "--default-signal=INT").takeIf { env ->
+        runCatching { ProcessBuilder(env + "true").start().waitFor() == 0 }.getOrDefault(false)
+    }.orEmpty()
 
     private fun result(process: Process): Result {
         assertTrue(process.waitFor(300, TimeUnit.SECONDS), "it does not end")
