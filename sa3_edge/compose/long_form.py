@@ -9,7 +9,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from sa3_edge.errors import RequestError
 from sa3_edge.generation.editing import seconds_of
 from sa3_edge.generation.made import Stream
 from sa3_edge.generation.pipeline import Pipeline, Progress
-from sa3_edge.generation.request import Blend, GenerationRequest
+from sa3_edge.generation.request import Blend, GenerationRequest, Sampling
 from sa3_edge.manifest import Manifest
 
 Array = NDArray[np.float32]
@@ -135,7 +135,7 @@ def long_stream(
     latents. Raises as Pipeline.stream, when its pieces are asked for.
     """
     manifest = pipeline.bundle.manifest
-    sampler, audio = manifest.sampler, manifest.audio
+    audio = manifest.audio
     passes = plan_passes(sections, manifest)
     timings: dict[str, float] = {}
     notes: list[str] = []
@@ -151,9 +151,7 @@ def long_stream(
         sample_rate=audio.sample_rate,
         channels=audio.channels,
         seed=seed,
-        steps=sampler.steps if request.steps is None else request.steps,
-        headroom=sampler.headroom_seconds if request.headroom is None else request.headroom,
-        cfg=sampler.cfg if request.cfg is None else request.cfg,
+        **asdict(Sampling.of(request, manifest.sampler)),
         timings=timings,
         notes=notes,
         free=pipeline.free_unkept,

@@ -12,7 +12,7 @@ from sa3_edge.errors import RequestError
 from sa3_edge.generation.editing import plan_request, seconds_of
 from sa3_edge.generation.made import Stream
 from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress
-from sa3_edge.generation.request import GenerationRequest
+from sa3_edge.generation.request import GenerationRequest, Sampling
 from sa3_edge.manifest import Manifest
 
 
@@ -54,8 +54,8 @@ class Piece:
 
     def samples(self, manifest: Manifest) -> int:
         """The length before silence is trimmed. Raises RequestError for what this model cannot make."""
-        request, sampler, rate = self.settled(manifest), manifest.sampler, manifest.audio.sample_rate
-        headroom = sampler.headroom_seconds if request.headroom is None else request.headroom
+        request, rate = self.settled(manifest), manifest.audio.sample_rate
+        headroom = Sampling.of(request, manifest.sampler).headroom
         passes = self.passes(manifest)
         samples = passes[-1].stop if passes else plan_request(request, headroom, manifest, []).lengths.samples
         if self.loop and samples < SHORTEST_SECONDS * rate:

@@ -22,11 +22,11 @@ from sa3_edge.generation.editing import Plan, keep_mask, plan_request, splice, w
 from sa3_edge.generation.guidance import check_guidance, guided
 from sa3_edge.generation.made import Generation, Stream
 from sa3_edge.generation.noise import SEEDS
-from sa3_edge.generation.request import Blend, GenerationRequest, Variation
+from sa3_edge.generation.request import Blend, GenerationRequest, Sampling, Variation
 from sa3_edge.generation.sampling import LatentNoise, Latents, Velocity, euler, ping_pong, schedule
 from sa3_edge.generation.tiling import decode_tiles, encode_tiles
 from sa3_edge.generation.tokenizer import Tokenizer
-from sa3_edge.manifest import Audio, GraphName
+from sa3_edge.manifest import Audio, GraphName, Sampler
 from sa3_edge.models.catalog import resolve_model
 
 Array = NDArray[np.float32]
@@ -199,13 +199,8 @@ class Pipeline:
         manifest = self.bundle.manifest
         sampler = manifest.sampler
         notes: list[str] = []
-        headroom = sampler.headroom_seconds if request.headroom is None else request.headroom
-        steps = sampler.steps if request.steps is None else request.steps
-        cfg = sampler.cfg if request.cfg is None else request.cfg
-        if not 1 <= steps <= MOST_STEPS:
-            raise RequestError(f"steps must be from 1 to {MOST_STEPS}, got {steps}")
-        check_guidance(cfg, request.apg, request.negative_prompt)
-        plan = plan_request(request, headroom, manifest, notes)
+        sampling = settle_sampling(request, sampler)
+        plan = plan_request(request, sampling.headroom, manifest, notes)
 
         if request.piece_seconds is not None and not request.piece_seconds > 0:
             raise RequestError(f"piece_seconds must be more than 0, got {request.piece_seconds}")
@@ -228,7 +223,7 @@ class Pipeline:
         for text, share in zip(texts, shares.values(), strict=True):
             conditioning = self._condition(text, told, keep, source)
             unconditional = against
-            if unconditional is None and cfg != 1:
+            if unconditional is None and sampling.cfg != 1:
                 # The reference's unconditional context is all zeros: attending to it gives zero.
                 zeros = {name: np.zeros_like(conditioning[name]) for name in ("cross_k", "cross_v")}
                 unconditional = {**conditioning, **zeros}
@@ -237,11 +232,11 @@ class Pipeline:
         progress("condition", 1, 1)
         return _Prepared(
             without_source(plan),
-            _timesteps(request, steps, sampler.logsnr_start, sampler.logsnr_end),
+            _timesteps(request, sampling.steps, sampler.logsnr_start, sampler.logsnr_end),
             tuple(prompts),
             init,
-            headroom,
-            cfg,
+            sampling.headroom,
+            sampling.cfg,
             request.apg,
             notes,
         )
@@ -398,6 +393,15 @@ def _shares(blend: Blend | None, prompt: str, frames: int, audio: Audio) -> dict
     own = np.interp(seconds, [blend.start, max(blend.end, blend.start + 1e-6)], [0.0, 1.0])
     own = own.astype(np.float32)[None, None]
     return {blend.prompt: 1 - own, prompt: own}
+
+
+def settle_sampling(request: GenerationRequest, sampler: Sampler) -> Sampling:
+    """How a request to a model is sampled. Raises RequestError for what cannot be."""
+    sampling = Sampling.of(request, sampler)
+    if not 1 <= sampling.steps <= MOST_STEPS:
+        raise RequestError(f"steps must be from 1 to {MOST_STEPS}, got {sampling.steps}")
+    check_guidance(sampling.cfg, request.apg, request.negative_prompt)
+    return sampling
 
 
 def _timesteps(request: GenerationRequest, steps: int, logsnr_start: float, logsnr_end: float) -> NDArray[np.float32]:

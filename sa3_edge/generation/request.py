@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge.audio.recording import AudioSource
+from sa3_edge.manifest import Sampler
 
 DEFAULT_SECONDS = 30.0
 
@@ -102,3 +103,21 @@ class GenerationRequest:
     min_compose: float = 0.0
     after: NDArray[np.float32] | None = None
     blend: Blend | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a request is sampled: as it says, and as the model does by itself where it says nothing."""
+
+    steps: int
+    headroom: float
+    cfg: float
+
+    @classmethod
+    def of(cls, request: GenerationRequest, sampler: Sampler) -> "Sampling":
+        """Of a request to a model; whether the values can be is not looked at."""
+        return cls(
+            steps=sampler.steps if request.steps is None else request.steps,
+            headroom=sampler.headroom_seconds if request.headroom is None else request.headroom,
+            cfg=sampler.cfg if request.cfg is None else request.cfg,
+        )

@@ -13,8 +13,7 @@ from sa3_edge.clips.render import Job as Rendering
 from sa3_edge.clips.render import prepare
 from sa3_edge.clips.request import typed_options
 from sa3_edge.errors import RequestError
-from sa3_edge.generation.guidance import check_guidance
-from sa3_edge.generation.pipeline import MOST_STEPS, settle_seeds
+from sa3_edge.generation.pipeline import settle_sampling, settle_seeds
 from sa3_edge.manifest import Manifest
 from sa3_edge.models.catalog import installed_models
 from sa3_edge.serve.clip_folder import Clip, ClipFolder
@@ -174,12 +173,8 @@ class Service:
 
 def shape_for(rendering: Rendering, manifest: Manifest) -> Shape:
     """What the clip will be like. Raises RequestError for what this model cannot make."""
-    request, sampler, audio = rendering.piece.request, manifest.sampler, manifest.audio
-    steps = sampler.steps if request.steps is None else request.steps
-    if not 1 <= steps <= MOST_STEPS:
-        raise RequestError(f"steps must be from 1 to {MOST_STEPS}, got {steps}")
-    cfg = sampler.cfg if request.cfg is None else request.cfg
-    check_guidance(cfg, request.apg, request.negative_prompt)
+    audio = manifest.audio
+    settle_sampling(rendering.piece.request, manifest.sampler)
     return Shape(rendering.piece.samples(manifest), audio.channels, audio.sample_rate)
 
 
