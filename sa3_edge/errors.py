@@ -1,5 +1,6 @@
 """What can go wrong, and what helps: a message for people, and a remedy that each front end words in its own way."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,3 +57,11 @@ class EngineError(Sa3Error):
 
 class DownloadError(Sa3Error):
     """A model could not be fetched or stored; what was downloaded is kept for the next try. Exit code 1."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What a message about an unknown name goes on with: the likeliest of those that are known, or nothing."""
+    from difflib import get_close_matches  # only where something is wrong already
+
+    likely = get_close_matches(name, list(known), 1)
+    return f"; did you mean {likely[0]}?" if likely else ""

@@ -7,7 +7,6 @@ format = "flac"
 
 import os
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from platformdirs import user_config_path
 
 from sa3_edge.clips.options import ClipOptions, FileOptions, about, options_of, plain_type
 from sa3_edge.clips.times import parse_time
-from sa3_edge.errors import RequestError
+from sa3_edge.errors import RequestError, did_you_mean
 from sa3_edge.files import read_small
 
 PREFIX = "SA3_EDGE_"
@@ -86,9 +85,8 @@ def _from_environment() -> dict[str, Any]:
     known = [f"{PREFIX}{key.upper()}" for key in (*DEFAULTS, *_OTHERS)]
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known:
-            likely = get_close_matches(name, known, 1)
-            hint = f"did you mean {likely[0]}?" if likely else f"settings: {', '.join(known)}"
-            raise RequestError(f"{name} is no setting of sa3-edge; {hint}")
+            meant = did_you_mean(name, known) or f"; settings: {', '.join(known)}"
+            raise RequestError(f"{name} is no setting of sa3-edge{meant}")
     for key, kind in DEFAULTS.items():
         name = f"{PREFIX}{key.upper()}"
         text = os.environ.get(name, "")

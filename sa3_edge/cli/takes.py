@@ -6,7 +6,7 @@ from pathlib import Path
 from sa3_edge.cli import generate
 from sa3_edge.cli.display import print_json, print_line
 from sa3_edge.cli.regenerate import model_of
-from sa3_edge.clips.files import slug
+from sa3_edge.clips.files import encoding_of, slug
 from sa3_edge.clips.options import ClipOptions, FileOptions
 from sa3_edge.clips.record import read_record
 from sa3_edge.errors import RequestError
@@ -24,8 +24,7 @@ def run(clip: ClipOptions, takes: int, files: FileOptions, options: generate.Run
         raise RequestError(f"takes go into a folder; -o {folder} is none")
     if files.save_latents is not None:
         raise RequestError("--save-latents does not go with --takes")
-    suffix = files.format or files.usual_format or "wav"
-    files = replace(files, output=folder / f"{slug(clip.prompt)}.{suffix}", format=None)
+    files = replace(files, output=folder / f"{slug(clip.prompt)}.{encoding_of(files).format}", format=None)
     made_here = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:

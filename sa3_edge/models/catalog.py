@@ -2,12 +2,11 @@
 
 import os
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 
 from platformdirs import user_data_path
 
-from sa3_edge.errors import Remedy, RequestError
+from sa3_edge.errors import Remedy, RequestError, did_you_mean
 from sa3_edge.files import entries_of
 from sa3_edge.manifest import FILE_NAME
 
@@ -55,10 +54,9 @@ def resolve_model(name_or_path: str) -> Path:
 
 def _not_installed(name: str, installed: list[str]) -> RequestError:
     if name not in PUBLISHED:
-        likely = get_close_matches(name, [*installed, *PUBLISHED, DEMO], 1)
-        hint = f"; did you mean {likely[0]}?" if likely else ""
+        meant = did_you_mean(name, (*installed, *PUBLISHED, DEMO))
         return RequestError(
-            f"no model is called {name!r} and no bundle lies there{hint}",
+            f"no model is called {name!r} and no bundle lies there{meant}",
             remedy=Remedy("choose model", tuple(installed)),
         )
     # The default is never another model than the documented one because of what happens to be installed: the same

@@ -1,6 +1,5 @@
 """From a model's published name to an installed bundle: download, export, install, whole or not at all."""
 
-import difflib
 import errno
 import json
 import shutil
@@ -12,7 +11,7 @@ from typing import Literal
 
 from rich.filesize import decimal
 
-from sa3_edge.errors import DownloadError, Remedy, RequestError
+from sa3_edge.errors import DownloadError, Remedy, RequestError, did_you_mean
 from sa3_edge.files import read_small
 from sa3_edge.models import installed, optimized
 from sa3_edge.models.catalog import PUBLISHED, data_folder
@@ -96,8 +95,7 @@ def check_published(name: str) -> None:
         return
     short = {repository: known for known, repository in PUBLISHED.items()}
     wanted = name.rsplit("/", 1)[-1].removeprefix("stable-audio-3-")
-    near = short.get(name) or next(iter(difflib.get_close_matches(wanted, PUBLISHED, 1)), None)
-    meant = f"; did you mean {near}?" if near else ""
+    meant = f"; did you mean {short[name]}?" if name in short else did_you_mean(wanted, PUBLISHED)
     raise RequestError(f"no published model is called {name!r}{meant}; choose {', '.join(PUBLISHED)}")
 
 
