@@ -1,4 +1,4 @@
-// Draws what the server computed of a sound: the spectrogram above, the waveform below. Knows canvas and colours only.
+// Draws what picture.py computed of a sound: the spectrogram above, the waveform below. Knows canvas and colours only.
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 

@@ -40,11 +40,14 @@ def _is_ours(path: Path) -> bool:
 
 
 def _filled(data: dict[str, object]) -> str:
-    parts = {name: (files("sa3_edge.takes") / "page" / name).read_text(encoding="utf-8") for name in _PARTS}
+    parts = {name: (files(__package__) / "page" / name).read_text(encoding="utf-8") for name in _PARTS}
+    drawing = (
+        (files("sa3_edge.audio") / "picture.js").read_text(encoding="utf-8").replace("export function", "function")
+    )
     # Nothing in a prompt may end the element that it stands in.
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
     page = parts["page.html"].replace("{mark}", _MARK)
-    page = page.replace("{style}", parts["page.css"]).replace("{script}", parts["page.js"])
+    page = page.replace("{style}", parts["page.css"]).replace("{script}", drawing + parts["page.js"])
     return page.replace("{data}", text)
 
 

@@ -27,52 +27,8 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// -- Pictures
-
-const colour = (of) => getComputedStyle(document.documentElement).getPropertyValue(of).trim();
-const parts = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-
-function spectrogram({ columns, bands, spectrogram: base64 }) {
-  const levels = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const stops = ["--spec-0", "--spec-1", "--spec-2"].map((of) => parts(colour(of)));
-  const image = new ImageData(columns, bands);
-  for (let index = 0; index < levels.length; index += 1) {
-    const [band, column] = [Math.floor(index / columns), index % columns];
-    const at = Math.max(0, (levels[index] - 60) / 195) * 2; // what is quieter than -69 dB is ground
-    const first = Math.min(1, Math.floor(at));
-    const share = Math.min(1, at - first);
-    const pixel = ((bands - 1 - band) * columns + column) * 4;
-    for (let part = 0; part < 3; part += 1) image.data[pixel + part] = stops[first][part] + (stops[first + 1][part] - stops[first][part]) * share;
-    image.data[pixel + 3] = 255;
-  }
-  const small = document.createElement("canvas");
-  [small.width, small.height] = [columns, bands];
-  small.getContext("2d").putImageData(image, 0, 0);
-  return small;
-}
-
-function draw(card) {
-  const { canvas, take } = card;
-  const ratio = window.devicePixelRatio || 1;
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(1, Math.round(side * ratio)));
-  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, width, height);
-  const top = Math.round(height * 0.6);
-  card.small ??= spectrogram(take);
-  context.drawImage(card.small, 0, 0, width, top);
-  const [middle, reach] = [(top + height) / 2, (height - top) / 2 - ratio];
-  const played = card.at / take.seconds;
-  const bars = Math.max(1, Math.floor(width / (3 * ratio)));
-  for (let bar = 0; bar < bars; bar += 1) {
-    const first = Math.floor((bar * take.columns) / bars);
-    const last = Math.max(first + 1, Math.floor(((bar + 1) * take.columns) / bars));
-    const up = Math.max(ratio / 2, (Math.max(0, ...take.highs.slice(first, last)) / 127) * reach);
-    const down = Math.max(ratio / 2, (-Math.min(0, ...take.lows.slice(first, last)) / 127) * reach);
-    context.fillStyle = colour((bar + 0.5) / bars <= played ? "--past" : "--wave");
-    context.fillRect(bar * 3 * ratio, middle - up, 2 * ratio, up + down);
-  }
-}
+// The picture of a take, played as far as it is; `draw` is of picture.js.
+const show = (card) => draw(card.canvas, card.take, { played: card.at / card.take.seconds });
 
 // -- Sound: one take at a time
 
@@ -89,7 +45,7 @@ function follow() {
   const playing = !audio.paused && !audio.ended;
   current.play.textContent = playing ? "Pause" : "Play";
   current.play.setAttribute("aria-label", `${playing ? "Pause" : "Play"} ${current.take.file}`);
-  draw(current);
+  show(current);
 }
 
 function frame() {
@@ -108,7 +64,7 @@ function choose(card) {
     current.time.textContent = `0:00 / ${clock(current.take.seconds)}`;
     current.play.textContent = "Play";
     current.article.classList.remove("current");
-    draw(current);
+    show(current);
   }
   current = card;
   card.article.classList.add("current");
@@ -201,7 +157,7 @@ function makeCard(take) {
     element("h2", {}, take.file), element("p", { class: "soft" }, take.prompt || "(no words)"), element("p", { class: "soft" }, facts),
     element("div", { class: "picture" }, card.canvas, card.position, element("span", { class: "edge" })),
     element("div", { class: "row" }, card.play, card.time, card.loop, card.star, ...comparing, copying), card.note);
-  new ResizeObserver(() => draw(card)).observe(card.canvas);
+  new ResizeObserver(() => show(card)).observe(card.canvas);
   return card;
 }
 
@@ -235,7 +191,7 @@ $("only").addEventListener("change", arrange);
 $("save").addEventListener("click", save);
 $("switch").addEventListener("click", other);
 $("leave").addEventListener("click", () => { $("compare").hidden = true; slots.A = slots.B = null; });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => cards.forEach((card) => { card.small = null; draw(card); }));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => cards.forEach(show));
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("textarea, select, button, input[type=checkbox]") && event.key === " ") return;
   if (event.target.matches("textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
