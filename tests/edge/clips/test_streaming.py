@@ -4,7 +4,6 @@ import io
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from sa3_edge import (
 )
 from sa3_edge.clips.record import read_record
 from tests.conftest import RunCli
+from tests.stand_ins.graph_runs import NotedRuns
 
 RATE = 44100
 
@@ -62,23 +62,15 @@ def test_pieces_join_to_what_generate_gives(demo: Pipeline, name: str) -> None:
 
 
 def test_the_first_piece_comes_before_a_tenth_of_the_tiles_is_decoded(demo: Pipeline, tmp_path: Path) -> None:
-    tiles = 0
-    real = demo.graphs.run
-
-    def counting(graph: Any, inputs: Any) -> Any:
-        nonlocal tiles
-        tiles += graph == "decoder"
-        return real(graph, inputs)
-
     at_first: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo.graphs, "run", counting)
+        runs = NotedRuns(patch, demo)
         request = ClipOptions("x", seconds=120.0, seed=1, steps=1)
         from sa3_edge.clips.render import prepare
 
         job = prepare(request, FileOptions(tmp_path / "a.wav"))
-        list(job.run(demo, hear=lambda piece, rate: at_first.append(tiles)))
-    assert at_first[0] <= tiles / 10
+        list(job.run(demo, hear=lambda piece, rate: at_first.append(runs.of("decoder"))))
+    assert at_first[0] <= runs.of("decoder") / 10
 
 
 def test_graphs_are_freed_with_the_stream(tiny_bundle: Path) -> None:

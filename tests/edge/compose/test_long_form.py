@@ -30,6 +30,7 @@ from sa3_edge.generation.request import Blend
 from sa3_edge.manifest import FILE_NAME
 from sa3_edge.models.catalog import DEMO, resolve_model
 from tests.conftest import RunCli
+from tests.stand_ins.graph_runs import NotedRuns
 
 RATE, FRAME = 44100, 4096
 FAST: dict[str, Any] = {"steps": 1, "headroom": 0.0}
@@ -166,31 +167,16 @@ def test_progress_is_over_all_passes_and_never_falls(brief: Pipeline) -> None:
 
 
 def test_the_first_sound_comes_with_the_first_tile(brief: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiles, at_first = 0, 0
-    real = brief.graphs.run
-
-    def counting(graph: Any, inputs: Any) -> Any:
-        nonlocal tiles
-        tiles += graph == "decoder"
-        return real(graph, inputs)
-
-    monkeypatch.setattr(brief.graphs, "run", counting)
+    runs, at_first = NotedRuns(monkeypatch, brief), 0
     for _ in _stream(brief, ClipOptions("x", seconds=45.0, **FAST)):
-        at_first = at_first or tiles
-    assert 0 < at_first <= tiles / 10
+        at_first = at_first or runs.of("decoder")
+    assert 0 < at_first <= runs.of("decoder") / 10
 
 
 def test_only_the_last_pass_is_told_that_the_piece_ends(brief: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[float] = []
-    real = brief.graphs.run
-
-    def spy(graph: Any, inputs: Any) -> Any:
-        if graph == "conditioner":
-            told.append(float(inputs["seconds"][0]))
-        return real(graph, inputs)
-
-    monkeypatch.setattr(brief.graphs, "run", spy)
+    runs = NotedRuns(monkeypatch, brief)
     _audio(brief, seconds=25.0)
+    told = runs.told_seconds()
     assert told[:-1] == [25.0, 25.0]
     assert told[-1] <= 12
 
@@ -228,21 +214,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     for left in path.parent.iterdir():  # hidden, and swept after a day
         left.unlink()
 
-    runs = 0
-    real = brief.graphs.run
-
-    def counting(graph: Any, inputs: Any) -> Any:
-        nonlocal runs
-        runs += graph == "denoiser"
-        return real(graph, inputs)
-
-    monkeypatch.setattr(brief.graphs, "run", counting)
+    runs = NotedRuns(monkeypatch, brief)
     clip = sa3_edge.render(options, brief, FileOptions(path))
-    assert runs == 4  # two of three passes
+    assert runs.of("denoiser") == 4  # two of three passes
     assert any("were kept" in note for note in clip.notes)
     assert not kept[0].exists()
     sa3_edge.render(options, brief, FileOptions(tmp_path / "whole.wav"))
-    assert runs == 10
+    assert runs.of("denoiser") == 10
     assert path.read_bytes() == (tmp_path / "whole.wav").read_bytes()
 
 

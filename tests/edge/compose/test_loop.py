@@ -18,6 +18,7 @@ from sa3_edge.audio.measure import seam
 from sa3_edge.clips.request import build_piece
 from sa3_edge.compose.piece import stream_many
 from tests.conftest import RunCli
+from tests.stand_ins.graph_runs import NotedRuns
 
 RATE = 44100
 FAST: dict[str, Any] = {"steps": 1, "headroom": 0.0}
@@ -69,20 +70,12 @@ def test_a_clip_that_is_no_loop_has_a_seam(demo: Pipeline) -> None:
 
 
 def test_the_model_is_told_of_a_longer_piece(demo: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[float] = []
-    real = demo.graphs.run
-
-    def spy(graph: Any, inputs: Any) -> Any:
-        if graph == "conditioner":
-            told.append(float(inputs["seconds"][0]))
-        return real(graph, inputs)
-
-    monkeypatch.setattr(demo.graphs, "run", spy)
+    runs = NotedRuns(monkeypatch, demo)
     _audio(demo, ClipOptions("x", loop=True, seconds=1.0, **FAST))
-    assert told == [120.0, 120.0]
-    told.clear()
+    assert runs.told_seconds() == [120.0, 120.0]
+    runs.clear()
     _audio(demo, ClipOptions("x", seconds=1.0, **FAST))
-    assert told == [1.0]
+    assert runs.told_seconds() == [1.0]
 
 
 def test_what_a_loop_keeps_is_what_its_first_pass_made(demo: Pipeline) -> None:

@@ -22,6 +22,7 @@ from sa3_export.checkpoints.published import Checkpoint
 from tests.conftest import DATA, Golden, RunCli
 from tests.goldens import run_errors
 from tests.stand_ins.hub import StandInHub
+from tests.stand_ins.optimized import optimized_folder
 
 NAME = "small-music"
 DIT = "MLX/dit_sm-music_f16.npz"
@@ -212,11 +213,3 @@ def test_ways_that_are_none_are_refused(run_cli: RunCli, options: tuple[str, ...
 
 def test_a_model_that_is_a_checkpoint_only_says_so(run_cli: RunCli) -> None:
     assert "is published as a checkpoint only" in refused(run_cli("pull", "medium", "--source", "optimized"), code=2)
-
-
-def optimized_folder(path: Path) -> Path:
-    shutil.copytree(DATA / "tiny_optimized", path)
-    shutil.copytree(DATA / "tiny" / "t5gemma-b-b-ul2", path / "t5gemma-b-b-ul2")
-    (path / "t5gemma-b-b-ul2" / "model.safetensors").unlink()
-    shutil.copy(DATA / "tiny" / "model_config.json", path)
-    return path

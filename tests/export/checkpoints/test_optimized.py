@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sa3_export import CheckpointError, ExportPlan, export_bundle
 from sa3_export.checkpoints.published import Checkpoint, identity
 from sa3_export.parity import snr_db
-from tests.conftest import DATA, RunCli
+from tests.conftest import RunCli
+from tests.stand_ins.optimized import optimized_folder
 
 DIT, ENCODER, DECODER, TEXT = (
     "dit_sm-music_f16.npz",
@@ -32,14 +33,6 @@ Change = Callable[[str, Callable[[Arrays], object]], Path]
 def folder(tmp_path: Path) -> Path:
     """The files as they come from the repository, with config and tokenizer beside them."""
     return optimized_folder(tmp_path / "tiny-optimized")
-
-
-def optimized_folder(path: Path) -> Path:
-    shutil.copytree(DATA / "tiny_optimized", path)
-    shutil.copytree(DATA / "tiny" / "t5gemma-b-b-ul2", path / "t5gemma-b-b-ul2")
-    (path / "t5gemma-b-b-ul2" / "model.safetensors").unlink()
-    shutil.copy(DATA / "tiny" / "model_config.json", path)
-    return path
 
 
 @pytest.fixture
