@@ -133,10 +133,10 @@ class AudioSource:
         """The recording's length in samples at another rate."""
         return round(self.frames * rate / self.rate)
 
-    def load(self, samples: int, rate: int, channels: int, notes: list[str]) -> Array:
+    def load(self, samples: int, rate: int, channels: int) -> tuple[Array, tuple[str, ...]]:
         """The first `samples` at `rate` Hz as (channels, samples) fp32, silence where the recording has ended.
 
-        What was done to fit is added to `notes`. Raises RequestError if the recording is damaged or holds NaN.
+        Also returns notes: what was done to fit. Raises RequestError if the recording is damaged or holds NaN.
         """
         wanted = min(samples, self.samples_at(rate))
         # A resampler's filter sees a little beyond the end.
@@ -152,6 +152,7 @@ class AudioSource:
             raise RequestError(f"{self.name} holds samples that are not numbers (NaN or infinity)")
         if _peak(audio) > _LOUDEST:
             raise RequestError(f"{self.name} is damaged: a sample is {_peak(audio):g} times full scale")
+        notes: list[str] = []
         if self.missing:
             there = self.frames / self.rate
             promised = there / (1 - self.missing)
@@ -171,4 +172,4 @@ class AudioSource:
         fitted = np.zeros((channels, samples), np.float32)
         used = min(wanted, len(audio))
         fitted[:, :used] = audio[:used].T
-        return fitted
+        return fitted, tuple(notes)

@@ -79,7 +79,8 @@ def finished(stream: Stream, endings: Endings, *, loop: bool) -> Stream:
     audio = np.concatenate(list(faded(_blocks(audio), endings, audio.shape[-1], rate)), axis=1)
     if endings.normalize is not None:
         peak = USUAL_PEAK if endings.peak is None else endings.peak
-        audio = normalized(audio, rate, endings.normalize, peak, notes, loop=loop)
+        audio, note = normalized(audio, rate, endings.normalize, peak, loop=loop)
+        notes += [note] if note else []
     return stream.replaced(_blocks(audio), audio.shape[-1], timings=timings, notes=notes)
 
 
@@ -108,15 +109,14 @@ def sounding(audio: Array, rate: int) -> tuple[int, int]:
     return max(0, int(heard[0]) - kept), min(audio.shape[-1], int(heard[-1]) + 1 + kept)
 
 
-def normalized(audio: Array, rate: int, lufs: float, peak: float, notes: list[str], *, loop: bool = False) -> Array:
-    """Audio (channels, N) at `lufs` with true peaks below `peak` dBTP; what that took beyond a gain is noted.
+def normalized(audio: Array, rate: int, lufs: float, peak: float, *, loop: bool = False) -> tuple[Array, str | None]:
+    """Audio (channels, N) at `lufs` with true peaks below `peak` dBTP; and what that took beyond a gain, if anything.
 
     A loop's peaks are turned down across its join. Raises RequestError for what is too short to be measured.
     """
     before = integrated_loudness(audio, rate)
     if not math.isfinite(before):
-        notes.append("there is nothing to normalize: the clip is silent")
-        return audio
+        return audio, "there is nothing to normalize: the clip is silent"
     ceiling, gain, made = 10 ** (peak / 20), lufs - before, audio
     for _ in range(_TRIES):
         made = _limited((audio * 10 ** (gain / 20)).astype(np.float32), rate, ceiling, loop=loop)
@@ -125,10 +125,10 @@ def normalized(audio: Array, rate: int, lufs: float, peak: float, notes: list[st
             break
         gain += missing
     if abs(missing) > _NEAR:
-        notes.append(f"with peaks below {peak:g} dBTP the clip has {lufs - missing:.1f} LUFS, not {lufs:g}")
-    elif true_peak(audio, rate) * 10 ** (gain / 20) > ceiling:
-        notes.append(f"peaks were turned down to stay below {peak:g} dBTP at {lufs:g} LUFS")
-    return made
+        return made, f"with peaks below {peak:g} dBTP the clip has {lufs - missing:.1f} LUFS, not {lufs:g}"
+    if true_peak(audio, rate) * 10 ** (gain / 20) > ceiling:
+        return made, f"peaks were turned down to stay below {peak:g} dBTP at {lufs:g} LUFS"
+    return made, None
 
 
 def _limited(audio: Array, rate: int, ceiling: float, *, loop: bool) -> Array:

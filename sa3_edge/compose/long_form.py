@@ -137,9 +137,7 @@ def long_stream(
     manifest = pipeline.bundle.manifest
     audio = manifest.audio
     passes = plan_passes(sections, manifest)
-    timings: dict[str, float] = {}
-    notes: list[str] = []
-    chain = _Chain(pipeline, request, passes, seed, progress, unfinished, timings, notes)
+    chain = _Chain(pipeline, request, passes, seed, progress, unfinished)
     pieces = chain.pieces()
     if request.limiter:
         pieces = limit_blocks(pieces, audio.sample_rate)
@@ -152,14 +150,17 @@ def long_stream(
         channels=audio.channels,
         seed=seed,
         **asdict(Sampling.of(request, manifest.sampler)),
-        timings=timings,
-        notes=notes,
+        timings=chain.timings,
+        notes=chain.notes,
         free=pipeline.free_unkept,
     )
 
 
 class _Chain:
-    """The passes of a piece, one after another, with what each needs of those before."""
+    """The passes of a piece, one after another, with what each needs of those before.
+
+    timings, notes: as a Stream's, of the passes that are made so far
+    """
 
     def __init__(
         self,
@@ -169,11 +170,11 @@ class _Chain:
         seed: int,
         progress: Progress,
         unfinished: Unfinished | None,
-        timings: dict[str, float],
-        notes: list[str],
     ):
         self._pipeline, self._request, self._passes, self._seed = pipeline, request, passes, seed
-        self._progress, self._unfinished, self._timings, self._notes = progress, unfinished, timings, notes
+        self._progress, self._unfinished = progress, unfinished
+        self.timings: dict[str, float] = {}
+        self.notes: list[str] = []
         self._audio = pipeline.bundle.manifest.audio
         self._level = int(_LEVEL_SECONDS * self._audio.sample_rate / self._audio.samples_per_frame)
         self._multiple = pipeline.bundle.manifest.tiles.decoder.multiple
@@ -204,8 +205,8 @@ class _Chain:
         length = each.stop - each.start + each.overlap
         kept = self._unfinished.read(index, self._audio.channels, length)
         if kept is not None:
-            if not any("were kept" in note for note in self._notes):
-                self._notes.append("passes that an interrupted run has made were kept")
+            if not any("were kept" in note for note in self.notes):
+                self.notes.append("passes that an interrupted run has made were kept")
             self._latents, pieces = kept
             return pieces
         return self._unfinished.keeping(index, self._made(index), lambda: self._latents)
@@ -244,8 +245,8 @@ class _Chain:
             yield from self._continued(stream.pieces(given - heard), self._recent.last(heard * frame))
         for key, time in stream.timings.items():
             if "." in key:
-                self._timings[key] = self._timings.get(key, 0.0) + time
-        self._notes += [note for note in stream.notes if note not in self._notes]
+                self.timings[key] = self.timings.get(key, 0.0) + time
+        self.notes += [note for note in stream.notes if note not in self.notes]
 
     def _handed_on(self, each: Pass, following: Pass, latents: Array) -> Array:
         first = (following.start - following.context - each.start + each.context) // self._audio.samples_per_frame

@@ -57,7 +57,7 @@ class Piece:
         request, rate = self.settled(manifest), manifest.audio.sample_rate
         headroom = Sampling.of(request, manifest.sampler).headroom
         passes = self.passes(manifest)
-        samples = passes[-1].stop if passes else plan_request(request, headroom, manifest, []).lengths.samples
+        samples = passes[-1].stop if passes else plan_request(request, headroom, manifest).lengths.samples
         if self.loop and samples < SHORTEST_SECONDS * rate:
             raise RequestError(f"a loop must be {SHORTEST_SECONDS} seconds or more, got {samples / rate:.2f}")
         check_fades(self.endings, samples, rate)

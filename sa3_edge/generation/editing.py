@@ -27,6 +27,7 @@ class Plan:
         nothing of it is kept beyond
     regions: samples to make anew, None if nothing of the recording is to be kept as it is
     splice: whether the recording is put back outside the regions
+    notes: what was done so that the recording fits
     """
 
     seconds: float
@@ -34,6 +35,7 @@ class Plan:
     source: Array | None = None
     regions: tuple[Span, ...] | None = None
     splice: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def seconds_of(samples: int, rate: int) -> float:
@@ -42,7 +44,7 @@ def seconds_of(samples: int, rate: int) -> float:
     return seconds if int(seconds * rate) == samples else math.nextafter(seconds, math.inf)
 
 
-def plan_request(request: GenerationRequest, headroom: float, manifest: Manifest, notes: list[str]) -> Plan:
+def plan_request(request: GenerationRequest, headroom: float, manifest: Manifest) -> Plan:
     """Settle lengths and regions, and read the recording. Raises RequestError for what cannot be."""
     try:
         match request.edit:
@@ -51,11 +53,11 @@ def plan_request(request: GenerationRequest, headroom: float, manifest: Manifest
                 lengths = plan_lengths(seconds, headroom, manifest, request.min_compose)
                 return Plan(seconds, lengths, regions=_regions_after(request, lengths, manifest))
             case Variation():
-                return _plan_variation(request, request.edit, headroom, manifest, notes)
+                return _plan_variation(request, request.edit, headroom, manifest)
             case Inpainting():
-                return _plan_inpainting(request, request.edit, headroom, manifest, notes)
+                return _plan_inpainting(request, request.edit, headroom, manifest)
             case Continuation():
-                return _plan_continuation(request, request.edit, headroom, manifest, notes)
+                return _plan_continuation(request, request.edit, headroom, manifest)
     except OverflowError as error:  # seconds that are a number, but as samples no longer
         raise RequestError(f"a time in the request is too large: {error}") from None
 
@@ -76,25 +78,23 @@ def _regions_after(request: GenerationRequest, lengths: Lengths, manifest: Manif
     return ((given, lengths.samples),)
 
 
-def _plan_variation(
-    request: GenerationRequest, edit: Variation, headroom: float, manifest: Manifest, notes: list[str]
-) -> Plan:
+def _plan_variation(request: GenerationRequest, edit: Variation, headroom: float, manifest: Manifest) -> Plan:
     if not LOWEST_NOISE_LEVEL <= edit.noise_level <= 1:
         raise RequestError(f"noise level must be from {LOWEST_NOISE_LEVEL} to 1, got {edit.noise_level}")
     audio = manifest.audio
     length = edit.source.samples_at(audio.sample_rate)
     seconds = _source_seconds(edit, manifest) if request.seconds is None else request.seconds
     lengths = plan_lengths(seconds, headroom, manifest, request.min_compose)
+    other_length = []
     if lengths.samples != length:
         action = "the rest is silence" if lengths.samples > length else "what comes later is not used"
-        notes.append(f"{edit.source.name} is {length / audio.sample_rate:.2f} s, the clip {seconds:g} s; {action}")
-    source = edit.source.load(lengths.allocated * audio.samples_per_frame, audio.sample_rate, audio.channels, notes)
-    return Plan(seconds, lengths, source)
+        other_length = [f"{edit.source.name} is {length / audio.sample_rate:.2f} s, the clip {seconds:g} s; {action}"]
+    wanted = lengths.allocated * audio.samples_per_frame
+    source, notes = edit.source.load(wanted, audio.sample_rate, audio.channels)
+    return Plan(seconds, lengths, source, notes=(*other_length, *notes))
 
 
-def _plan_inpainting(
-    request: GenerationRequest, edit: Inpainting, headroom: float, manifest: Manifest, notes: list[str]
-) -> Plan:
+def _plan_inpainting(request: GenerationRequest, edit: Inpainting, headroom: float, manifest: Manifest) -> Plan:
     audio = manifest.audio
     length = edit.source.samples_at(audio.sample_rate)
     seconds = _source_seconds(edit, manifest) if request.seconds is None else request.seconds
@@ -105,13 +105,12 @@ def _plan_inpainting(
             "to go on after its end, extend it"
         )
     regions = _check_regions(edit.regions, lengths.samples, audio.sample_rate)
-    source = edit.source.load(lengths.allocated * audio.samples_per_frame, audio.sample_rate, audio.channels, notes)
-    return Plan(seconds, lengths, source, regions, edit.splice)
+    wanted = lengths.allocated * audio.samples_per_frame
+    source, notes = edit.source.load(wanted, audio.sample_rate, audio.channels)
+    return Plan(seconds, lengths, source, regions, edit.splice, notes)
 
 
-def _plan_continuation(
-    request: GenerationRequest, edit: Continuation, headroom: float, manifest: Manifest, notes: list[str]
-) -> Plan:
+def _plan_continuation(request: GenerationRequest, edit: Continuation, headroom: float, manifest: Manifest) -> Plan:
     audio = manifest.audio
     if request.seconds is not None:
         raise RequestError("seconds follows from the recording when it is extended; leave it out")
@@ -132,11 +131,11 @@ def _plan_continuation(
         heard = -(-(before + length) // audio.samples_per_frame) + manifest.tiles.encoder.overlap
         heard += -heard % manifest.tiles.encoder.multiple
         allocated = min(allocated, heard * audio.samples_per_frame)
-    source = edit.source.load(allocated - before, audio.sample_rate, audio.channels, notes)
+    source, notes = edit.source.load(allocated - before, audio.sample_rate, audio.channels)
     if before:
         source = np.pad(source, ((0, 0), (before, 0)))
     regions = tuple(span for span in ((0, before), (before + length, total)) if span[0] < span[1])
-    return Plan(seconds, lengths, source, regions, edit.splice)
+    return Plan(seconds, lengths, source, regions, edit.splice, notes)
 
 
 def _source_seconds(edit: Variation | Inpainting, manifest: Manifest) -> float:

@@ -50,6 +50,15 @@ def settle_seeds(seed: int | None, count: int) -> range:
 
 
 @dataclass(frozen=True)
+class _Text:
+    """A prompt as the text encoder read it: hidden states (1, n, W), their mask (1, n), a note if it was cut."""
+
+    hidden: Array
+    mask: Array
+    note: str | None
+
+
+@dataclass(frozen=True)
 class _Prompt:
     """A prompt as the denoiser takes it. share: (1, 1, T) or (1, 1, 1), how much of each frame is its."""
 
@@ -69,7 +78,7 @@ class _Prepared:
     headroom: float
     cfg: float
     apg: float
-    notes: list[str]
+    notes: tuple[str, ...]
 
 
 class Pipeline:
@@ -198,16 +207,15 @@ class Pipeline:
         """Check the request, read its recording, and compute what does not depend on the seed."""
         manifest = self.bundle.manifest
         sampler = manifest.sampler
-        notes: list[str] = []
         sampling = settle_sampling(request, sampler)
-        plan = plan_request(request, sampling.headroom, manifest, notes)
+        plan = plan_request(request, sampling.headroom, manifest)
 
         if request.piece_seconds is not None and not request.piece_seconds > 0:
             raise RequestError(f"piece_seconds must be more than 0, got {request.piece_seconds}")
 
         shares = _shares(request.blend, request.prompt, plan.lengths.valid, manifest.audio)
-        texts = [self._encode_text(prompt, notes, progress) for prompt in shares]
-        negative = self._encode_text(request.negative_prompt, notes, progress) if request.negative_prompt else None
+        texts = [self._encode_text(prompt, progress) for prompt in shares]
+        negative = self._encode_text(request.negative_prompt, progress) if request.negative_prompt else None
         self.graphs.done_with("text_encoder")
         source = self._encode_source(plan, progress)
         if request.after is not None and request.edit is None:
@@ -238,15 +246,13 @@ class Pipeline:
             sampling.headroom,
             sampling.cfg,
             request.apg,
-            notes,
+            (*plan.notes, *(text.note for text in (*texts, negative) if text is not None and text.note)),
         )
 
-    def _encode_text(self, prompt: str, notes: list[str], progress: Progress) -> tuple[Array, Array]:
-        """Prompt -> hidden states (1, n, W) and their mask (1, n)."""
+    def _encode_text(self, prompt: str, progress: Progress) -> _Text:
         progress("text", 0, 1)
         ids, cut = self._tokenizer.encode(prompt)
-        if cut:
-            notes.append(f"the prompt is {cut} tokens too long; the model reads the first {len(ids)}")
+        note = f"the prompt is {cut} tokens too long; the model reads the first {len(ids)}" if cut else None
         if ids:
             hidden = self.graphs.run("text_encoder", {"input_ids": np.array([ids], np.int64)})["hidden"]
             mask = np.ones((1, len(ids)), np.float32)
@@ -255,7 +261,7 @@ class Pipeline:
             hidden = np.zeros((1, 1, self.bundle.manifest.text.hidden_size), np.float32)
             mask = np.zeros((1, 1), np.float32)
         progress("text", 1, 1)
-        return hidden, mask
+        return _Text(hidden, mask, note)
 
     def _encode_source(self, plan: Plan, progress: Progress) -> Latents | None:
         """The plan's recording -> latents (1, C, valid)."""
@@ -278,7 +284,7 @@ class Pipeline:
 
     def _condition(
         self,
-        text: tuple[Array, Array],
+        text: _Text,
         seconds: float,
         keep: Array | None,
         source: Latents | None,
@@ -292,8 +298,8 @@ class Pipeline:
         return self.graphs.run(
             "conditioner",
             {
-                "hidden": text[0],
-                "text_mask": text[1],
+                "hidden": text.hidden,
+                "text_mask": text.mask,
                 "padding_scale": np.array([padding_scale], np.float32),
                 "seconds": np.array([seconds], np.float32),
                 "inpaint_mask": keep,

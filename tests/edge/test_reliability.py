@@ -310,14 +310,14 @@ def test_a_recording_that_would_take_gigabytes_is_refused_unread() -> None:
 
     source = AudioSource("x.flac", 655_350, 8, 10**9, read, "FLAC")
     with pytest.raises(RequestError, match="convert it to 2 channels at 44100 Hz"):
-        source.load(120 * 44_100, 44_100, 2, [])
+        source.load(120 * 44_100, 44_100, 2)
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000])
 def test_samples_near_the_largest_float_are_refused(rate: int) -> None:
     audio = np.full((6, 100), 3e38, np.float32)
     with pytest.raises(RequestError, match="times full scale"):
-        AudioSource.from_array(audio, rate).load(100, 44_100, 2, [])
+        AudioSource.from_array(audio, rate).load(100, 44_100, 2)
 
 
 # What is printed
@@ -620,7 +620,7 @@ def test_mutated_recordings_are_read_or_refused(data: st.DataObject) -> None:
         path.write_bytes(changed)
         with contextlib.suppress(RequestError):
             source = AudioSource.from_file(path)
-            assert np.isfinite(source.load(44_100, 44_100, 2, [])).all()
+            assert np.isfinite(source.load(44_100, 44_100, 2)[0]).all()
         with contextlib.suppress(RequestError):
             read_record(path)
 

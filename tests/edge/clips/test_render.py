@@ -286,7 +286,7 @@ def test_a_recording_that_changes_while_it_is_read_is_refused(recording: Path, m
 
     monkeypatch.setattr(soundfile, "read", save_over)
     with pytest.raises(RequestError, match="was changed while it was read"):
-        source.load(100, RATE, 2, [])
+        source.load(100, RATE, 2)
 
 
 # Making again

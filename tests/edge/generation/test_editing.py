@@ -270,7 +270,7 @@ def test_any_rate_and_number_of_channels(
 
 def test_resampling_keeps_pitch_and_mono_becomes_both_channels() -> None:
     tone = np.sin(2 * np.pi * 440 * np.arange(48000) / 48000).astype(np.float32)[None]
-    loaded = AudioSource.from_array(tone, 48000).load(RATE, RATE, 2, [])
+    loaded, _ = AudioSource.from_array(tone, 48000).load(RATE, RATE, 2)
     expected = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
     assert loaded.shape == (2, RATE)
     assert np.array_equal(loaded[0], loaded[1])
@@ -294,33 +294,31 @@ def test_surround_is_mixed_to_stereo(count: int) -> None:
     for place, name in enumerate(_CHANNELS[count]):
         audio = np.zeros((count, 100), np.float32)
         audio[place] = 0.5
-        notes: list[str] = []
-        mixed = AudioSource.from_array(audio, RATE, "film").load(100, RATE, 2, notes)
+        mixed, notes = AudioSource.from_array(audio, RATE, "film").load(100, RATE, 2)
         assert mixed[:, 50] == pytest.approx(np.multiply(0.5, _IN_LEFT_AND_RIGHT[name]), abs=1e-4), name
         silent = ["film is silent where it is used"] if name == "LFE" else []
-        assert notes == [f"film has {count} channels; they are mixed to 2", *silent]
+        assert notes == (f"film has {count} channels; they are mixed to 2", *silent)
 
 
 def test_the_centre_of_an_ogg_file_is_its_second_channel(tmp_path: Path) -> None:
     audio = np.zeros((RATE, 6))
     audio[:, 1] = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
     soundfile.write(tmp_path / "film.ogg", audio, RATE)
-    left, right = AudioSource.from_file(tmp_path / "film.ogg").load(RATE, RATE, 2, [])
+    (left, right), _ = AudioSource.from_file(tmp_path / "film.ogg").load(RATE, RATE, 2)
     assert left.std() == pytest.approx(0.25, rel=0.05)
     assert right.std() == pytest.approx(0.25, rel=0.05)
 
 
 def test_a_mix_is_turned_down_only_where_it_would_clip() -> None:
-    notes: list[str] = []
-    loud = AudioSource.from_array(np.ones((6, 100), np.float32), RATE, "film").load(100, RATE, 2, notes)
+    loud, notes = AudioSource.from_array(np.ones((6, 100), np.float32), RATE, "film").load(100, RATE, 2)
     assert np.abs(loud).max() == pytest.approx(1.0)
-    assert notes == ["film has 6 channels; they are mixed to 2, 7.7 dB quieter so that none clips"]
+    assert notes == ("film has 6 channels; they are mixed to 2, 7.7 dB quieter so that none clips",)
 
 
 def test_other_numbers_of_channels_are_mixed_equally_and_one_is_the_mean() -> None:
     audio = np.stack([np.full(100, level, np.float32) for level in np.arange(10) / 10])
-    assert AudioSource.from_array(audio, RATE).load(100, RATE, 2, [])[:, 50] == pytest.approx([0.45, 0.45])
-    assert AudioSource.from_array(audio[4:6], RATE).load(100, RATE, 1, [])[:, 50] == pytest.approx([0.45])
+    assert AudioSource.from_array(audio, RATE).load(100, RATE, 2)[0][:, 50] == pytest.approx([0.45, 0.45])
+    assert AudioSource.from_array(audio[4:6], RATE).load(100, RATE, 1)[0][:, 50] == pytest.approx([0.45])
 
 
 def test_only_the_part_that_is_needed_is_read(write_audio: WriteAudio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +331,7 @@ def test_only_the_part_that_is_needed_is_read(write_audio: WriteAudio, monkeypat
         return real(*arguments, **options)
 
     monkeypatch.setattr(soundfile, "read", watch)
-    source.load(RATE, RATE, 2, [])
+    source.load(RATE, RATE, 2)
     assert asked == [RATE]
 
 
@@ -353,15 +351,14 @@ def test_files_that_are_no_use_are_refused(tmp_path: Path, write_audio: WriteAud
     cut = write_audio(2.0, name="cut.flac")
     cut.write_bytes(cut.read_bytes()[:100_000])
     with pytest.raises(RequestError, match=r"cut\.flac (is damaged|cannot be read)"):
-        AudioSource.from_file(cut).load(2 * RATE, RATE, 2, [])
+        AudioSource.from_file(cut).load(2 * RATE, RATE, 2)
     nan = np.zeros((RATE, 2), np.float32)
     nan[5] = math.nan
     soundfile.write(tmp_path / "nan.wav", nan, RATE, subtype="FLOAT")
     with pytest.raises(RequestError, match="NaN"):
-        AudioSource.from_file(tmp_path / "nan.wav").load(RATE, RATE, 2, [])
-    notes: list[str] = []
-    AudioSource.from_array(np.zeros((2, 100), np.float32), RATE, "quiet").load(100, RATE, 2, notes)
-    assert notes == ["quiet is silent where it is used"]
+        AudioSource.from_file(tmp_path / "nan.wav").load(RATE, RATE, 2)
+    _, notes = AudioSource.from_array(np.zeros((2, 100), np.float32), RATE, "quiet").load(100, RATE, 2)
+    assert notes == ("quiet is silent where it is used",)
 
 
 def _without_total(path: Path) -> None:
@@ -378,8 +375,8 @@ def test_a_flac_file_that_does_not_say_its_length_is_whole(write_audio: WriteAud
     _without_total(path)
     source = AudioSource.from_file(path)
     assert source.frames == 3 * RATE
-    assert np.array_equal(source.load(3 * RATE, RATE, 2, []), samples)
-    assert np.array_equal(source.load(RATE, RATE, 2, []), samples[:, :RATE])
+    assert np.array_equal(source.load(3 * RATE, RATE, 2)[0], samples)
+    assert np.array_equal(source.load(RATE, RATE, 2)[0], samples[:, :RATE])
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(RequestError, match="cannot be read as audio"):
         AudioSource.from_file(path)
@@ -403,20 +400,20 @@ def test_an_mp3_file_without_a_xing_header_is_whole(tmp_path: Path, loud_first: 
     plain.write_bytes(tag + data[header:])
     source = AudioSource.from_file(plain)
     assert 3 * RATE <= source.frames <= 3 * RATE + 2 * 1152  # with the silence that a Xing header would cut off
-    loaded = source.load(source.frames, RATE, 2, [])
+    loaded, _ = source.load(source.frames, RATE, 2)
     assert np.abs(loaded[:, (0 if loud_first else 2 * RATE) :][:, :RATE]).mean() > 0.1
     # The end of a stream may be within a frame.
     plain.write_bytes(data[header:-100])
     ended = AudioSource.from_file(plain)
     assert 0 <= source.frames - ended.frames <= 2 * 1152
-    assert np.array_equal(ended.load(RATE, RATE, 2, []), loaded[:, :RATE])
+    assert np.array_equal(ended.load(RATE, RATE, 2)[0], loaded[:, :RATE])
     # With the header, an end that comes early is damage.
     for head in (b"", tag):
         path.write_bytes(head + data)
         assert AudioSource.from_file(path).frames == 3 * RATE
         path.write_bytes(head + data[: len(data) // 2])
         with pytest.raises(RequestError, match="is damaged"):
-            AudioSource.from_file(path).load(3 * RATE, RATE, 2, [])
+            AudioSource.from_file(path).load(3 * RATE, RATE, 2)
 
 
 def test_a_recording_of_another_length_than_the_clip_is_said(pipeline: Pipeline, source: AudioSource) -> None:
