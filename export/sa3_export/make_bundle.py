@@ -56,8 +56,8 @@ def export_bundle(
     `plan` says which formats are made and how exact each is; all share the manifest. Each graph is compared with
     PyTorch at several lengths before it is kept. The folder appears when all is done; until then, and after a failure,
     nothing is there (`overwrite` keeps the old bundle until then). Raises CheckpointError
-    for a checkpoint that cannot be computed, ParityError below 80 dB SNR (for lossy graphs below the bars of
-    `precision.py` and `coreml/gate.py`), RequestError for an unknown format or precision, or if `out` is in the way.
+    for a checkpoint that cannot be computed, ParityError below the bars of `precision.py` and `coreml/gate.py`,
+    RequestError for an unknown format or precision, or if `out` is in the way.
     """
     exporters = _exporters(plan)
     checkpoint = Checkpoint(checkpoint_path, adapters, accept)

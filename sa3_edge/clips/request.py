@@ -22,9 +22,15 @@ from sa3_edge.compose.long_form import Section
 from sa3_edge.compose.piece import Piece
 from sa3_edge.compose.tempo import BEATS, Bars, check_tempo, with_tempo
 from sa3_edge.errors import RequestError
-from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
+from sa3_edge.generation.request import (
+    DEFAULT_NOISE_LEVEL,
+    Continuation,
+    GenerationRequest,
+    Inpainting,
+    Region,
+    Variation,
+)
 
-_DEFAULT_NOISE_LEVEL = 0.7
 _MOST_BARS = 10_000
 # None of the one goes with any of the other.
 _APART = (
@@ -203,7 +209,7 @@ def _edit(options: ClipOptions) -> Variation | Inpainting | Continuation | None:
     if options.schedule not in (None, "monotonic", "reference"):
         raise RequestError(f"unknown schedule {options.schedule!r}; choose monotonic or reference")
     schedule = cast(Literal["monotonic", "reference"], options.schedule or "monotonic")
-    level = _DEFAULT_NOISE_LEVEL if options.noise_level is None else options.noise_level
+    level = DEFAULT_NOISE_LEVEL if options.noise_level is None else options.noise_level
     return Variation(source, level, schedule)
 
 

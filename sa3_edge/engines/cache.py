@@ -4,6 +4,7 @@ They are as large as the graphs, so what was not used for a month is deleted whe
 """
 
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Iterable
@@ -31,10 +32,11 @@ def cache_entry(engine: str, artifact: Artifact, *made_for: str) -> Path:
     """
     entry = cache_folder() / engine / f"{_key(artifact)}-{_digest(made_for)}"
     try:
-        if not entry.is_dir():
+        try:
+            os.utime(entry)
+        except FileNotFoundError:  # new, or another process has just found it too old
             entry.mkdir(parents=True, exist_ok=True)
             _forget_unused()
-        entry.touch()
     except OSError as error:
         raise EngineError(f"the cache folder {cache_folder()} cannot be written: {error.strerror}") from error
     return entry

@@ -10,6 +10,7 @@ from sa3_edge.audio.recording import AudioSource
 from sa3_edge.manifest import Sampler
 
 DEFAULT_SECONDS = 30.0
+DEFAULT_NOISE_LEVEL = 0.7
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Variation:
     """
 
     source: AudioSource
-    noise_level: float = 0.7
+    noise_level: float = DEFAULT_NOISE_LEVEL
     schedule: Literal["monotonic", "reference"] = "monotonic"
 
 

@@ -36,10 +36,13 @@ class InstalledModel:
 
 def list_models() -> list[InstalledModel]:
     """Every installed model, whole or broken, and the demo. Sizes are checked, hashes are not: see `Bundle.load`."""
-    folder = models_folder()
-    # Hidden: unfinished.
-    folders = {path.name: path for path in entries_of(folder) if path.name[0] != "." and _is_folder(path)}
-    return [_describe(name, path) for name, path in {**folders, DEMO: installed_models()[DEMO]}.items()]
+    return [_describe(name, path) for name, path in {**_folders(), DEMO: installed_models()[DEMO]}.items()]
+
+
+def _folders() -> dict[str, Path]:
+    """Folders of installed models, whole or broken, by name; hidden ones are unfinished."""
+    folders = {path.name: path for path in entries_of(models_folder()) if path.name[0] != "." and _is_folder(path)}
+    return {name: path for name, path in folders.items() if name != DEMO}
 
 
 def find(name: str) -> InstalledModel | None:
@@ -90,7 +93,7 @@ def check_removable(name: str) -> None:
     """Raise RequestError for the demo, and for a name that neither an installed model has nor a download."""
     if name == DEMO:
         raise RequestError(f"{DEMO} is part of sa3-edge and cannot be removed")
-    names = [model.name for model in list_models() if model.name != DEMO]
+    names = list(_folders())
     if name not in names and name not in unfinished_downloads():
         raise RequestError(f"no model called {name!r} is installed; installed: {', '.join(names) or 'none'}")
 

@@ -17,6 +17,7 @@ import pytest
 import soundfile
 
 import sa3_edge
+from sa3_edge import errors
 from sa3_edge.models import optimized
 from tests.conftest import DATA
 from tests.stand_ins.hub import StandInHub
@@ -190,3 +191,5 @@ def test_example_programs_run(program: str, argument: str, said: str, tmp_path: 
 def test_the_public_names_are_listed() -> None:
     assert set(sa3_edge.__all__) <= set(dir(sa3_edge))
     assert all(hasattr(sa3_edge, name) for name in sa3_edge.__all__)
+    raised = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    assert raised <= set(sa3_edge.__all__)

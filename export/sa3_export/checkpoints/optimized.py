@@ -26,6 +26,7 @@ from torch import Tensor
 from sa3_export.checkpoints.weights import Shapes, Weights, check_shapes
 from sa3_export.config.t5gemma import TextEncoderConfig
 from sa3_export.errors import CheckpointError, listed
+from sa3_export.networks.layers import ROTARY_BASE, inverse_frequencies
 
 _NPY: Any = np.lib.format  # without types
 _Part = Literal["dit", "encoder", "decoder", "text"]
@@ -161,15 +162,15 @@ class _OptimizedWeights(Weights):
         place = self._places[name]
         if place is None:
             shape = self.shapes[name]
-            return _inverse_frequencies(shape[0]) if name.endswith("inv_freq") else torch.zeros(shape)
+            return inverse_frequencies(shape[0]) if name.endswith("inv_freq") else torch.zeros(shape)
         file = self._files[place.part]
         array = file.read(place.key)
         tensor = torch.from_numpy(array.transpose(0, 2, 1).copy() if place.conv else array)
         if name.endswith("rotary_pos_emb.inv_freq"):
-            exact = _inverse_frequencies(len(tensor))
+            exact = inverse_frequencies(len(tensor))
             if not torch.equal(exact.half(), tensor):
                 raise CheckpointError(
-                    f"{file.path}: {place.key} is not 1 / 10000^(2i/{2 * len(tensor)}) rounded to float16, "
+                    f"{file.path}: {place.key} is not 1 / {ROTARY_BASE:g}^(2i/{2 * len(tensor)}) rounded to float16, "
                     "the only rotary base that is computed"
                 )
             return exact
@@ -179,10 +180,6 @@ class _OptimizedWeights(Weights):
                 raise CheckpointError(f"{file.path}: {place.key} is no bfloat16 table stored in float16")
             return table
         return tensor
-
-
-def _inverse_frequencies(count: int) -> Tensor:
-    return 1.0 / 10000.0 ** (torch.arange(0, 2 * count, 2).float() / (2 * count))
 
 
 class _Npz:

@@ -19,6 +19,7 @@ from torch import Tensor
 from sa3_export.checkpoints.published import expected_shapes, expected_text_encoder_shapes
 from sa3_export.config.model import read_model_config
 from sa3_export.config.t5gemma import read_text_encoder_config
+from sa3_export.networks.layers import inverse_frequencies
 
 _AUDIO_LEVEL = 0.02  # of the last layer: noise well below full scale
 _TEXT_FOLDER = "t5gemma-b-b-ul2"
@@ -234,7 +235,7 @@ def _random_weights(shapes: dict[str, tuple[int, ...]], generator: torch.Generat
         kind = name.rsplit(".", 1)[-1]
         noise = torch.randn(shape, generator=generator)
         if kind == "inv_freq":
-            yield name, 1.0 / 10000.0 ** (torch.arange(0, 2 * shape[0], 2).float() / (2 * shape[0]))
+            yield name, inverse_frequencies(shape[0])
         elif kind == "weight_g" and ".decoder." in name:
             yield name, _AUDIO_LEVEL * (1 + 0.1 * noise)
         elif kind in {"gamma", "weight_g", "scaling_factor", "alpha"}:

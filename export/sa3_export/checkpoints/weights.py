@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sa3_export.errors import CheckpointError, listed
-from sa3_export.networks.layers import RotaryEmbedding
+from sa3_export.networks.layers import ROTARY_BASE, RotaryEmbedding
 from sa3_export.networks.same import fold_weight_norm
 
 Shapes = dict[str, tuple[int, ...]]
@@ -59,13 +59,13 @@ class Weights(ABC):
                 stored = state[f"{name}.inv_freq"]
                 if not torch.allclose(stored, part.inv_freq, rtol=1e-5, atol=0):
                     raise CheckpointError(
-                        f"{self.path}: {prefix}{name}.inv_freq is not 1 / 10000^(2i/{2 * len(stored)}), "
+                        f"{self.path}: {prefix}{name}.inv_freq is not 1 / {ROTARY_BASE:g}^(2i/{2 * len(stored)}), "
                         "the only rotary base that is computed"
                     )
 
 
 class SafetensorsWeights(Weights):
-    """An open safetensors file, but for tensors whose names begin with one of `ignored`."""
+    """A safetensors file, but for tensors whose names begin with one of `ignored`."""
 
     def __init__(self, path: Path, ignored: tuple[str, ...] = ()):
         if not path.is_file():
@@ -74,17 +74,21 @@ class SafetensorsWeights(Weights):
             raise CheckpointError(f"{path} does not exist{hint}")
         self.path = path
         try:
-            file: Any = safe_open(path, framework="pt", device="cpu")
-            names = [name for name in file.keys() if not name.startswith(ignored)]  # noqa: SIM118 - not a dict
-            self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-            self.notes = file.metadata() or {}
-            self._file = file
+            with _opened(path) as file:
+                names = [name for name in file.keys() if not name.startswith(ignored)]  # noqa: SIM118 - not a dict
+                self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+                self.notes = file.metadata() or {}
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from None
 
     def _read(self, name: str) -> Tensor:
-        tensor: Tensor = self._file.get_tensor(name)
+        with _opened(self.path) as file:  # again for each: a checkpoint lives longer than its file need be open
+            tensor: Tensor = file.get_tensor(name)
         return tensor
+
+
+def _opened(path: Path) -> Any:
+    return safe_open(path, framework="pt", device="cpu")
 
 
 def check_shapes(path: Path, stored: Shapes, expected: Shapes) -> None:

@@ -1,8 +1,6 @@
 """From a graph's PyTorch module to a saved .mlpackage: one dynamic function, and fixed ones that share its weights."""
 
-import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from sa3_export.coreml.packaging import PackagePlan, example_at
 from sa3_export.coreml.stamp import stamp
 from sa3_export.graphs.graph import Graph, TensorSpec
 from sa3_export.networks.kernels import use_kernels
+from sa3_export.quiet import quiet
 
 TARGET = ct.target.iOS18  # and macOS 15: the first with fused attention and several functions in a package
 # Fixed lengths make what computed lengths constant.
@@ -161,12 +160,5 @@ def _pipeline() -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the converter's progress bars and notes, and the tracer's warnings, while it works."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
+    with quiet("coremltools"), open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        yield

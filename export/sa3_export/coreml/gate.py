@@ -35,11 +35,10 @@ from sa3_export.coreml.packaging import stored_in_half
 from sa3_export.errors import EvaluationError, ParityError
 from sa3_export.graphs.graph import Graph
 from sa3_export.parity import measure_parity
-from sa3_export.precision import Bar
+from sa3_export.precision import FP32_BAR, Bar
 
 Arrays = Mapping[str, NDArray[Any]]
 
-EXACT_DB = 80.0  # fp32 arithmetic: another order of sums, nothing else
 # Rounding to fp16 after every operation, which is harder than hardware that fuses some. Measured on random weights:
 # text encoder 63 to 73 dB, conditioner 62 dB, denoiser of 2 layers 57 dB, of 20 layers 54 dB at all lengths; with
 # another draw of weights 40 dB, where PyTorch with nothing but its weights rounded to fp16 had 49 dB.
@@ -55,7 +54,7 @@ def minimum_db(graph: Graph, precision: str) -> float:
     if precision in _COMPRESSED_DB:
         return _COMPRESSED_DB[precision]
     if precision == "fp32" or graph.name not in _HALF_DB:
-        return EXACT_DB
+        return FP32_BAR.snr_db
     bar = _HALF_DB[graph.name]
     if graph.name == "denoiser":
         layers = next(int(spec.shape[0]) for spec in graph.inputs if spec.name == "cross_k")
@@ -151,7 +150,7 @@ def _measure(graph: Graph, artifact: m.Artifact, package: Package, how: Verifica
         for units, lengths in _lengths(graph, artifact):
             if how.structure and artifact.precision in {"fp32", "fp16"}:
                 exact = evaluated_session(package, graph, artifact, units=units, half=False)
-                measure_parity(as_stored(graph, artifact), exact.run, Bar(EXACT_DB), lengths)
+                measure_parity(as_stored(graph, artifact), exact.run, FP32_BAR, lengths)
             session = open_as_it_runs(units)
             try:
                 parity += measure_parity(graph, session.run, bar, lengths)

@@ -16,17 +16,10 @@ from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint, identity
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import Verification, verify_package
-from sa3_export.graphs import GRAPHS
-from sa3_export.graphs.graph import Axes, Graph, TensorSpec, constant, normal, scaled, token_ids
+from sa3_export.graphs import GRAPHS, SAMPLES
+from sa3_export.graphs.graph import Axes, Graph, TensorSpec, normal
 from sa3_export.onnx.artifact import open_session
 
-# A bundle says what its graphs take, not which values are met in use: those of the graphs' own files.
-_SAMPLES = {
-    "input_ids": token_ids(256),
-    "t": constant(0.63),
-    "seconds": constant(30.25),
-    "padding_scale": constant(1.0),
-}
 _TORCH_TYPES = {"float32": torch.float32, "int64": torch.int64}
 
 
@@ -110,8 +103,8 @@ def _onnx_reference(bundle: Bundle, name: m.GraphName) -> Graph:
         name=name,
         description=described.description,
         module=_OnnxModule(bundle.resolve(onnx.files[0]), onnx.precision),
-        inputs=tuple(_spec(tensor) for tensor in described.inputs),
-        outputs=tuple(_spec(tensor) for tensor in described.outputs),
+        inputs=tuple(_spec(name, tensor) for tensor in described.inputs),
+        outputs=tuple(_spec(name, tensor) for tensor in described.outputs),
         leading_axis=next(axis for axis in described.inputs[0].shape if isinstance(axis, str)),
         longest=max(lengths),
         step=1,
@@ -122,8 +115,8 @@ def _onnx_reference(bundle: Bundle, name: m.GraphName) -> Graph:
     )
 
 
-def _spec(tensor: m.Tensor) -> TensorSpec:
-    sample = scaled(int(tensor.shape[2]) ** -0.5) if tensor.name == "cross_k" else _SAMPLES.get(tensor.name, normal)
+def _spec(name: m.GraphName, tensor: m.Tensor) -> TensorSpec:
+    sample = SAMPLES[name].get(tensor.name, normal)
     return TensorSpec(tensor.name, tuple(tensor.shape), _TORCH_TYPES[tensor.dtype], sample)
 
 

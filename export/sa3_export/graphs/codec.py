@@ -1,6 +1,8 @@
 """The decoder's and the encoder's graphs, and the tiles that a host cuts a clip into for them."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -57,44 +59,53 @@ def _tiles(resampler: ResamplerConfig, windows: int) -> Tiles:
 
 def build_decoder(checkpoint: Checkpoint) -> Graph:
     """The decoder's graph, its weights loaded."""
-    config, autoencoder = checkpoint.config, checkpoint.autoencoder("decoder")
-    tiles = tiling(config).decoder
-    return Graph(
-        name="decoder",
-        description="Latent frames, a whole number of windows, to audio.",
-        module=DecoderGraph(autoencoder),
-        arranged=DecoderGraph(autoencoder.folded()),
-        inputs=(TensorSpec("latents", (1, config.latent_channels, "frames")),),
-        outputs=(TensorSpec("audio", (1, config.autoencoder.audio_channels, "samples")),),
-        leading_axis="frames",
-        longest=config.max_frames,
-        step=tiles.multiple,
-        lengths=_lengths(tiles, config),
-        sizes=partial(Axes.of(config).sizes, "decoder"),
-        tiles=tiles,
-    )
+    description = "Latent frames, a whole number of windows, to audio."
+    latents, audio = _specs(checkpoint.config)
+    return _build(checkpoint, "decoder", description, DecoderGraph, latents, audio, 1)
 
 
 def build_encoder(checkpoint: Checkpoint) -> Graph:
     """The encoder's graph, its weights loaded."""
-    config, autoencoder = checkpoint.config, checkpoint.autoencoder("encoder")
-    tiles = tiling(config).encoder
-    return Graph(
-        name="encoder",
-        description="Audio of whole latent frames, a whole number of windows, to latents.",
-        module=EncoderGraph(autoencoder),
-        arranged=EncoderGraph(autoencoder.folded()),
-        inputs=(TensorSpec("audio", (1, config.autoencoder.audio_channels, "samples")),),
-        outputs=(TensorSpec("latents", (1, config.latent_channels, "frames")),),
-        leading_axis="samples",
-        longest=config.max_frames * config.samples_per_frame,
-        step=tiles.multiple * config.samples_per_frame,
-        lengths=tuple(frames * config.samples_per_frame for frames in _lengths(tiles, config)),
-        sizes=partial(Axes.of(config).sizes, "encoder"),
-        tiles=tiles,
+    description = "Audio of whole latent frames, a whole number of windows, to latents."
+    latents, audio = _specs(checkpoint.config)
+    return _build(checkpoint, "encoder", description, EncoderGraph, audio, latents, checkpoint.config.samples_per_frame)
+
+
+def _specs(config: ModelConfig) -> tuple[TensorSpec, TensorSpec]:
+    """Latents and audio."""
+    return (
+        TensorSpec("latents", (1, config.latent_channels, "frames")),
+        TensorSpec("audio", (1, config.autoencoder.audio_channels, "samples")),
     )
 
 
-def _lengths(tiles: Tiles, config: ModelConfig) -> tuple[int, ...]:
-    """Where parity is measured: the shortest tile, a short one, one of several overlaps."""
-    return up_to(min(40, config.max_frames), tiles.multiple, 8)
+def _build(
+    checkpoint: Checkpoint,
+    name: Literal["decoder", "encoder"],
+    description: str,
+    module: Callable[[Autoencoder], nn.Module],
+    taken: TensorSpec,
+    given: TensorSpec,
+    per_frame: int,
+) -> Graph:
+    """The graph from `taken` to `given`; `per_frame`: how many of its leading axis are a latent frame."""
+    config, autoencoder = checkpoint.config, checkpoint.autoencoder(name)
+    tiles = tiling(config).decoder if name == "decoder" else tiling(config).encoder
+    # Parity is measured at the shortest tile, a short one, one of several overlaps.
+    lengths = up_to(min(40, config.max_frames), tiles.multiple, 8)
+    leading_axis = taken.shape[2]
+    assert isinstance(leading_axis, str)
+    return Graph(
+        name=name,
+        description=description,
+        module=module(autoencoder),
+        arranged=module(autoencoder.folded()),
+        inputs=(taken,),
+        outputs=(given,),
+        leading_axis=leading_axis,
+        longest=config.max_frames * per_frame,
+        step=tiles.multiple * per_frame,
+        lengths=tuple(frames * per_frame for frames in lengths),
+        sizes=partial(Axes.of(config).sizes, name),
+        tiles=tiles,
+    )

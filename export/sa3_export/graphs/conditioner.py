@@ -1,5 +1,6 @@
 """The conditioner's graph: all that the steps of a run share."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -7,9 +8,18 @@ from torch import Tensor, nn
 
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.config.model import ModelConfig
-from sa3_export.graphs.graph import Axes, Graph, TensorSpec, constant, scaled, up_to
+from sa3_export.graphs.graph import Axes, Graph, Sample, TensorSpec, constant, normal, up_to
 from sa3_export.networks.conditioners import Conditioners
 from sa3_export.networks.dit import DiffusionTransformer
+
+
+def _keys(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Keys (layers, heads, head_dim, n): normalised, then divided by sqrt(head_dim)."""
+    scale: float = shape[2] ** -0.5
+    return normal(shape, generator) * scale
+
+
+SAMPLES: dict[str, Sample] = {"padding_scale": constant(1.0), "seconds": constant(30.25), "cross_k": _keys}
 
 
 class ConditionerGraph(nn.Module):
@@ -38,10 +48,7 @@ def conditioning_specs(config: ModelConfig) -> tuple[TensorSpec, ...]:
     """What the conditioner hands to the denoiser."""
     dit = config.dit
     return (
-        # Keys are normalised, then divided by sqrt(head_dim).
-        TensorSpec(
-            "cross_k", (dit.depth, dit.cross_key_heads, dit.head_dim, "keys"), sample=scaled(dit.head_dim**-0.5)
-        ),
+        TensorSpec("cross_k", (dit.depth, dit.cross_key_heads, dit.head_dim, "keys"), sample=SAMPLES["cross_k"]),
         TensorSpec("cross_v", (dit.depth, dit.num_heads, "keys", dit.head_dim)),
         TensorSpec("global_embed", (1, dit.embed_dim)),
         # Text-to-audio has one local embedding, the last row, for all frames.
@@ -61,8 +68,8 @@ def build(checkpoint: Checkpoint) -> Graph:
         inputs=(
             TensorSpec("hidden", (1, "tokens", text_dim)),
             TensorSpec("text_mask", (1, "tokens")),
-            TensorSpec("padding_scale", (1,), sample=constant(1.0)),
-            TensorSpec("seconds", (1,), sample=constant(30.25)),
+            TensorSpec("padding_scale", (1,), sample=SAMPLES["padding_scale"]),
+            TensorSpec("seconds", (1,), sample=SAMPLES["seconds"]),
             TensorSpec("inpaint_mask", (1, 1, "local_frames")),
             TensorSpec("inpaint_masked_input", (1, config.latent_channels, "local_frames")),
         ),

@@ -5,9 +5,12 @@ from functools import partial
 from torch import Tensor, nn
 
 from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.graphs.conditioner import SAMPLES as CONDITIONING_SAMPLES
 from sa3_export.graphs.conditioner import conditioning_specs
-from sa3_export.graphs.graph import Axes, Graph, Shape, TensorSpec, constant, up_to
+from sa3_export.graphs.graph import Axes, Graph, Sample, Shape, TensorSpec, constant, up_to
 from sa3_export.networks.dit import Conditioning, DiffusionTransformer
+
+SAMPLES: dict[str, Sample] = {"t": constant(0.63), "cross_k": CONDITIONING_SAMPLES["cross_k"]}
 
 
 class DenoiserGraph(nn.Module):
@@ -40,7 +43,7 @@ def build(checkpoint: Checkpoint) -> Graph:
         module=DenoiserGraph(checkpoint.dit()),
         inputs=(
             TensorSpec("x", latents, per="step"),
-            TensorSpec("t", (1,), sample=constant(0.63), per="step"),
+            TensorSpec("t", (1,), sample=SAMPLES["t"], per="step"),
             *conditioning_specs(config),
         ),
         outputs=(TensorSpec("velocity", latents),),

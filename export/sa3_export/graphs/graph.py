@@ -6,7 +6,6 @@ follow.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +19,12 @@ Sample = Callable[[Sequence[int], torch.Generator], Tensor]  # a shape -> values
 _DTYPES: dict[torch.dtype, m.Dtype] = {torch.float32: "float32", torch.int64: "int64"}
 
 
-def normal(shape: Sequence[int], generator: torch.Generator, scale: float = 1.0) -> Tensor:
-    values = torch.randn(tuple(shape), generator=generator)
-    return values if scale == 1 else values * scale
+def normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    return torch.randn(tuple(shape), generator=generator)
 
 
 def constant(value: float) -> Sample:
     return lambda shape, generator: torch.full(tuple(shape), value)
-
-
-def scaled(scale: float) -> Sample:
-    return partial(normal, scale=scale)
 
 
 def token_ids(vocabulary: int) -> Sample:

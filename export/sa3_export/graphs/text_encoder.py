@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from sa3_export.checkpoints.published import Checkpoint
-from sa3_export.graphs.graph import Axes, Graph, TensorSpec, token_ids, up_to
+from sa3_export.graphs.graph import Axes, Graph, Sample, TensorSpec, token_ids, up_to
 from sa3_export.networks.t5gemma import TextEncoder
+
+SAMPLES: dict[str, Sample] = {"input_ids": token_ids(256)}  # every vocabulary has so many; a bundle does not say more
 
 
 class TextEncoderGraph(nn.Module):

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from sa3_export.networks import kernels as ops
 
+ROTARY_BASE = 10000.0  # of the published checkpoints; a text encoder's config states its own
+
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
@@ -32,6 +34,11 @@ def with_the_same_weights(module: _Module) -> _Module:
     return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
+def inverse_frequencies(count: int, base: float = ROTARY_BASE) -> Tensor:
+    """Radians a position by which `count` pairs of channels are rotated, (count,)."""
+    return 1.0 / base ** (torch.arange(0, 2 * count, 2, device="cpu").float() / (2 * count))
+
+
 class RotaryEmbedding(nn.Module):
     """Cosines and sines of the rotary angles, (length, R/2) each, for positions from 0.
 
@@ -42,9 +49,9 @@ class RotaryEmbedding(nn.Module):
     sin: Tensor
     inv_freq: Tensor
 
-    def __init__(self, rotated_dim: int, max_length: int, base: float = 10000.0, *, stored: bool = True):
+    def __init__(self, rotated_dim: int, max_length: int, base: float = ROTARY_BASE, *, stored: bool = True):
         super().__init__()
-        inv_freq = 1.0 / base ** (torch.arange(0, rotated_dim, 2, device="cpu").float() / rotated_dim)
+        inv_freq = inverse_frequencies(rotated_dim // 2, base)
         # fp32 angles, as in the reference; in bf16 the late positions of a long clip would be radians off.
         angles = torch.arange(max_length, device="cpu").float()[:, None] * inv_freq
         self.register_buffer("inv_freq", inv_freq, persistent=stored)

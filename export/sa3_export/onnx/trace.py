@@ -5,8 +5,6 @@ stored as the kernels want them: halves of fused projections apart and transpose
 the file is loaded.
 """
 
-import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import torch
 from sa3_export.graphs.graph import Graph, TensorSpec
 from sa3_export.networks.kernels import use_kernels
 from sa3_export.onnx.kernels import OPSET, OnnxKernels
+from sa3_export.quiet import quiet
 
 
 def _dynamic_axes(graph: Graph) -> dict[str, dict[int, object]]:
@@ -47,9 +46,7 @@ def _declare(values: list[ir.Value], specs: tuple[TensorSpec, ...]) -> None:
 
 def trace_onnx(graph: Graph) -> ir.Model:
     """The graph in ONNX's operators, for any length of its dynamic axes; it still carries the tracer's notes."""
-    with use_kernels(OnnxKernels()), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's notes on its own internals
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with use_kernels(OnnxKernels()), torch.no_grad(), quiet("torch.onnx"):  # the tracer's notes on its own internals
         program = torch.onnx.export(
             graph.traced,
             kwargs=graph.example(graph.lengths[1]),

@@ -15,8 +15,13 @@ from sa3_edge.cli.app import app
 from sa3_edge.cli.defaults import DEFAULTS
 from sa3_edge.cli.options import spelled
 from sa3_edge.cli.options_page import page
-from sa3_edge.clips.options import ClipOptions, json_schema, options_of
+from sa3_edge.clips.options import ClipOptions, about, json_schema, options_of
+from sa3_edge.compose.endings import USUAL_PEAK
+from sa3_edge.compose.tempo import BEATS
 from sa3_edge.engines import ENGINES
+from sa3_edge.generation.editing import LOWEST_NOISE_LEVEL
+from sa3_edge.generation.pipeline import Pipeline
+from sa3_edge.generation.request import DEFAULT_NOISE_LEVEL, DEFAULT_SECONDS
 
 PAGE = Path(__file__).parents[3] / "docs" / "options.md"
 
@@ -123,3 +128,15 @@ def test_the_schema_has_every_option_with_its_type() -> None:
 )
 def test_messages_have_options_as_they_are_typed(message: str, typed: str) -> None:
     assert spelled(message) == typed
+
+
+def test_the_help_says_the_values_that_are_used_where_none_is_given() -> None:
+    said = {
+        "seconds": f" {DEFAULT_SECONDS:g}, or the recording's, by default",
+        "headroom": f" {Pipeline.load('demo').bundle.manifest.sampler.headroom_seconds:g} by default",
+        "noise_level": f" {LOWEST_NOISE_LEVEL:g} to 1; {DEFAULT_NOISE_LEVEL:g} by default",
+        "beats": f" {BEATS} by default",
+        "peak": f" {USUAL_PEAK:g} by default",
+    }
+    for name, words in said.items():
+        assert words in about(options_of(ClipOptions)[name]).help

@@ -28,9 +28,11 @@ from sa3_edge import (
 )
 from sa3_edge.audio.encoding import Tags, write_audio
 from sa3_edge.audio.formats import encoding_for
+from sa3_edge.bundle import Bundle
 from sa3_edge.clips.files import settle_files
 from sa3_edge.clips.record import encode_record, read_record
 from sa3_edge.clips.render import prepare
+from sa3_edge.engines import Engine, create_engine, runner
 from tests.conftest import RunCli
 
 RATE = 44100
@@ -304,6 +306,26 @@ def test_making_again_to_standard_output_keeps_format_and_depth(
     assert (again.format, again.subtype) == (first.format, first.subtype)
     samples = [soundfile.read(each, dtype="float64")[0] for each in (io.BytesIO(done.stdout), clip)]
     assert np.array_equal(*samples)
+
+
+def test_making_again_opens_the_model_once(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = tmp_path / "clip.wav"
+    assert run_cli("generate", "x", "-m", "demo", "-s", "0.2", "-o", clip)[0] == 0
+    opened: list[object] = []
+    load = Bundle.load
+
+    def loading(*arguments: Any, **options: Any) -> Bundle:
+        opened.append("bundle")
+        return load(*arguments, **options)
+
+    def creating(*arguments: Any) -> Engine:
+        opened.append("engine")
+        return create_engine(*arguments)
+
+    monkeypatch.setattr(Bundle, "load", loading)
+    monkeypatch.setattr(runner, "create_engine", creating)
+    assert run_cli("regenerate", clip, "-o", tmp_path / "again.wav")[0] == 0
+    assert opened == ["bundle", "engine"]
 
 
 def test_a_bundle_in_a_folder_is_named_to_make_its_clips_again(

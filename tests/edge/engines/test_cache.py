@@ -57,3 +57,27 @@ def test_a_folder_that_cannot_be_written_is_named(cache: Path, decoder: Artifact
     cache.write_text("a file is in the way")
     with pytest.raises(EngineError, match="engines cannot be written"):
         cache_entry("openvino", decoder)
+
+
+def test_an_entry_that_another_start_has_just_thrown_away_is_made_again(
+    cache: Path, decoder: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = cache_entry("openvino", decoder, "1")
+    use = os.utime
+
+    def too_late(path: Path, *times: object, **options: object) -> None:
+        monkeypatch.undo()
+        entry.rmdir()
+        use(path)
+
+    monkeypatch.setattr(os, "utime", too_late)
+    monkeypatch.setattr("sa3_edge.engines.cache.user_cache_path", lambda name: cache.parents[1] / name)
+    assert cache_entry("openvino", decoder, "1") == entry
+    assert entry.is_dir()
+
+
+def test_an_old_entry_that_another_start_throws_away_first_is_no_matter(
+    cache: Path, decoder: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sa3_edge.engines.cache._entries", lambda: [cache / "openvino" / "gone"])
+    assert cache_entry("openvino", decoder, "1").is_dir()

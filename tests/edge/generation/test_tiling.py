@@ -1,6 +1,7 @@
 """Tiles give what the whole gives."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, create_engine
 from sa3_edge.generation.pipeline import Pipeline
+from sa3_edge.generation.request import GenerationRequest
 from sa3_edge.generation.tiling import decode_tiles, encode_tiles, pad_to_multiple
 from sa3_edge.manifest import GraphName
 
@@ -85,3 +87,21 @@ def test_encoding_in_tiles_equals_encoding_whole(graph: Callable[..., Function],
 def test_an_odd_sequence_is_filled_with_its_last_frame() -> None:
     latents = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
     assert np.array_equal(pad_to_multiple(latents, 2), [[[0, 1, 2, 2], [3, 4, 5, 5]]])
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_the_engine_says_whether_tiles_are_full(monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
+    pipeline = Pipeline.load("demo", keep_loaded=True)
+    given: list[int] = []
+    run = pipeline.graphs.run
+
+    def noting(graph: GraphName, inputs: Any) -> Any:
+        if graph == "decoder":
+            given.append(inputs["latents"].shape[-1])
+        return run(graph, inputs)
+
+    monkeypatch.setattr(pipeline.graphs, "run", noting)
+    monkeypatch.setattr(type(pipeline.graphs.engine), "wants_full_tiles", lambda *asked: full)
+    pipeline.generate(GenerationRequest("x", seconds=8.0, seed=1, steps=1))
+    assert len(given) > 1
+    assert (len(set(given)) == 1) is full

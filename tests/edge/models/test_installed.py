@@ -242,3 +242,22 @@ def test_with_other_models_installed_the_default_stays_and_they_are_named(run_cl
     code, _, err = run_cli("generate", "lofi piano", "--model", "nothing")
     assert code == 2
     assert "no model is called 'nothing' and no bundle lies there\nInstalled: --model small-sfx, --model demo" in err
+
+
+def test_one_model_is_found_and_removed_without_looking_into_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("small-music", "small-sfx"):
+        install(name)
+    looked_into: list[str] = []
+    describe = installed._describe
+
+    def noting(name: str, path: Path) -> installed.InstalledModel:
+        looked_into.append(name)
+        return describe(name, path)
+
+    monkeypatch.setattr(installed, "_describe", noting)
+    found = installed.find("small-sfx")
+    assert found is not None
+    assert (found.name, found.problem) == ("small-sfx", None)
+    assert installed.find("absent") is None
+    installed.check_removable("small-sfx")
+    assert looked_into == ["small-sfx"]

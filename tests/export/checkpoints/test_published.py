@@ -2,13 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sa3_export import CheckpointError
@@ -225,3 +227,25 @@ def test_weight_norm_is_folded_as_pytorch_defines_it() -> None:
     weights = convolution.parametrizations.weight
     folded = fold_weight_norm(weights.original0, weights.original1)
     torch.testing.assert_close(folded, convolution.weight)
+
+
+def test_the_files_of_weights_are_open_only_while_they_are_read(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    read: list[Path] = []
+
+    @contextmanager
+    def noting(path: Path, **options: Any) -> Iterator[Any]:
+        opened.append(path)
+        with safe_open(path, **options) as file:
+            yield file
+        opened.remove(path)
+        read.append(path)
+
+    monkeypatch.setattr("sa3_export.checkpoints.weights.safe_open", noting)
+    checkpoint = Checkpoint(tiny_checkpoint)
+    assert opened == []
+    checkpoint.conditioners()
+    assert opened == []
+    assert len(read) > 2

@@ -25,6 +25,7 @@ from sa3_export.checkpoints import synthetic
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.coreml.artifact import export_coreml
 from sa3_export.coreml.evaluator import Package
+from sa3_export.coreml.verify import _onnx_reference
 from sa3_export.errors import EvaluationError, ExportRequestError
 from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.onnx.artifact import export_onnx
@@ -469,3 +470,20 @@ def test_packages_say_how_each_input_is_padded_and_what_changes_by_step(half_bun
         "key_bias": ("mask", "run"),
         "frame_bias": ("mask", "run"),
     }
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_finished_bundle_is_verified_on_the_inputs_of_its_export(
+    name: m.GraphName, tiny_bundle: Path, tiny_checkpoint: Path
+) -> None:
+    graph = GRAPHS[name](Checkpoint(tiny_checkpoint))
+    again = _onnx_reference(Bundle.load(tiny_bundle), name)
+    assert again.lengths == graph.lengths
+    exported, verified = (each.example(graph.lengths[1], seed=1) for each in (graph, again))
+    assert verified.keys() == exported.keys()
+    for key, values in verified.items():
+        if key == "input_ids":  # a bundle does not say how many tokens there are
+            assert values.shape == exported[key].shape
+            assert values.max() < Checkpoint(tiny_checkpoint).text_config.vocab_size
+        else:
+            assert torch.equal(values, exported[key]), key
