@@ -51,10 +51,10 @@ class Tensor(_Struct, frozen=True):
 
 
 class PackageInput(Tensor, frozen=True):
-    """An input of a package, and how a host fills a length up.
+    """An input of a package, and how a host pads it.
 
-    pad: behind what was given come zeros, MASKED_LOGIT, or the last row again and again
-    per: whether it is the same in every step of a run, so that it is cast and padded once, or another in each
+    pad: with zeros, with MASKED_LOGIT, or by repeating the last row
+    per: "run" if it is the same in every step, so that it is cast and padded once; "step" if it changes
     """
 
     pad: Pad

@@ -243,7 +243,7 @@ class _SndFile:
 
 
 class _Tape:
-    """The file that libsndfile sees: it passes on what is appended, and what is put back if that can be.
+    """The file that libsndfile writes to: passes on what is appended, and what is patched where that is possible.
 
     An error is kept for `check`: raised from here it would get lost in libsndfile.
     """

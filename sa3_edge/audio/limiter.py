@@ -1,4 +1,4 @@
-"""A look-ahead limiter: what would be louder than full scale is turned down, not cut off."""
+"""A look-ahead limiter: peaks above full scale are turned down instead of clipped."""
 
 from collections.abc import Iterable, Iterator
 
@@ -64,7 +64,7 @@ def _limit_blocks_once(blocks: Iterable[Array], rate: int) -> Iterator[Array]:
 
 
 class _Limiter:
-    """What was pushed and not yet given back: audio from `_start` on, gains from `_first_gain` on."""
+    """Audio that was pushed and not yet returned: samples from `_start` on, gains from `_first_gain` on."""
 
     def __init__(self, rate: int):
         self._rate, self._reach = rate, max(1, int(_LOOK_AHEAD_SECONDS * rate))
@@ -75,7 +75,7 @@ class _Limiter:
         self._gain = np.zeros(0)
 
     def push(self, block: Array) -> Array:
-        """The next block in; what can be given out of it and those before."""
+        """Take the next block; return what is ready of it and those before."""
         self._audio = block.copy() if self._audio is None else np.concatenate((self._audio, block), axis=1)
         end = self._start + self._audio.shape[-1]
         known = self._known
@@ -138,7 +138,7 @@ def true_peak(audio: Array, rate: int) -> float:
 
 
 def _block_peaks(audio: Array, start: int, stop: int, rate: int, aim: float = _AIM) -> NDArray[np.float64]:
-    """Of samples [start, stop) of `audio`, which has what lies around them; far below `aim` the samples' own."""
+    """True peaks of samples [start, stop) of `audio`, the rest is context; sample peaks if all are far below `aim`."""
     import soxr
 
     peaks: NDArray[np.float64] = np.abs(audio[:, start:stop]).max(axis=0).astype(np.float64)

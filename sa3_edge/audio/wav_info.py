@@ -92,7 +92,7 @@ def missing_share(file: BinaryIO) -> float:
 
 
 def _chunk(name: str, content: bytes) -> bytes:
-    """Chunks begin at even places; their sizes do not count what fills up."""
+    """Chunks begin at even offsets; their sizes leave out the padding byte."""
     return _HEADER.pack(name.encode("ascii"), len(content)) + content + b"\0" * (len(content) % 2)
 
 

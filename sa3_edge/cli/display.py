@@ -51,7 +51,7 @@ def note(text: str) -> None:
 
 @contextmanager
 def standard_output() -> Iterator[None]:
-    """A block that writes to stdout and flushes it. Raises Sa3Error if that cannot be."""
+    """A block that writes to stdout and flushes it. Raises Sa3Error if that fails."""
     try:
         yield
     except OSError as error:

@@ -49,7 +49,7 @@ def regenerate(
     compute_units: str | None,
     json: bool,
 ) -> None:
-    """Render a clip again, with changes by option; what differs from the original's making is said.
+    """Render a clip again, with changes by option; notes say if model or engine differ from the original's.
 
     The clip's tags, which anyone may have written, choose neither the engine nor a folder.
     Raises RequestError if the recording that it was made from is gone or altered.
@@ -84,7 +84,7 @@ def _as_the_original(files: FileOptions, path: Path) -> FileOptions:
 
 
 def _check_effort(options: ClipOptions, path: Path, changes: dict[str, Any]) -> None:
-    """Raise RequestError where a clip, and not who makes it again, asks for hours of work."""
+    """Raise RequestError if the clip's record, not the user, asks for hours of work."""
     if options.steps is not None and options.steps > _MOST_STEPS_UNASKED and "steps" not in changes:
         raise RequestError(
             f"{path} says it was made in {options.steps} steps, which takes long; if they are meant, say so: `steps`"
@@ -112,7 +112,7 @@ def model_of(record: Record, path: Path) -> str:
 
 
 def _differences(record: Record, pipeline: Pipeline) -> list[str]:
-    """In what a new rendering differs from the original's circumstances."""
+    """How the new rendering's model and engine differ from the original's."""
     differences = []
     bundle = pipeline.bundle
     if bundle.id != record.bundle:

@@ -35,7 +35,7 @@ def settings(
     idle_unload: float,
     queue: int,
 ) -> "Settings":
-    """What all three share. Raises RequestError for values that cannot be."""
+    """What all three share. Raises RequestError for invalid values."""
     from sa3_edge.cli.generate import compute_units
     from sa3_edge.serve.settings import Limits, Settings
 

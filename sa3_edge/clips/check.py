@@ -147,7 +147,7 @@ def why_best(checks: Sequence[Check], seeds: Sequence[int]) -> str:
 
 
 class Watch:
-    """What every clip is looked at for while it is written, whether or not it is checked."""
+    """Looks for silence and constant signals in every clip while it is written, whether or not it is checked."""
 
     def __init__(self) -> None:
         self._low: NDArray[np.float32] | None = None

@@ -1,4 +1,4 @@
-"""What can be asked of a clip and of its files: one field an option, with all that others make of it.
+"""What can be asked of a clip and of its files: one field an option; the rest is made from the fields.
 
 The command line's options, a list's lines, the defaults, what `regenerate` changes, a clip's record, the server's
 schema and the options page are made from the fields below. `sa3-edge --help` loads this: it imports nothing heavy.
@@ -36,7 +36,7 @@ class About:
 
 
 def option(default: Any, help: str, **about: Any) -> Any:
-    """A field of an options class; `about` as in About. A default that can change is given as what makes it."""
+    """A field of an options class; `about` as in About. A mutable default is given as its factory."""
     made: dict[str, Any] = {"default_factory": default} if callable(default) else {"default": default}
     return field(**made, metadata={"about": About(help, **about)})
 

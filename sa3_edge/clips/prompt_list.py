@@ -37,7 +37,7 @@ class Line:
         return f"{self.number:04d}-{slug(self.options.prompt)}.{suffix}"
 
     def key(self, pipeline: Pipeline, encoding: Encoding, source_sha256: str | None) -> dict[str, Any]:
-        """What makes this line's clip what it is, wherever list and recording lie."""
+        """The resume key: all that the clip depends on, by content and not by path."""
         options = as_json(self.options, recorded=True)
         del options["init_audio"]
         return {
@@ -159,9 +159,9 @@ def _has_record(path: Path) -> bool:
 
 
 def _finished(folder: Path) -> dict[str, Any]:
-    """By name of a clip that was made here, the request that it was made by last.
+    """The last request that each clip here was made by, by file name.
 
-    A line that a crash cut, or that something else wrote, counts nothing.
+    Unreadable lines are ignored: a crash cuts lines.
     """
     requests = {}
     if (folder / RESULTS).is_file():

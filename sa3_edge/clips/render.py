@@ -290,8 +290,8 @@ def render(
     """Make one clip and write it, with the tags by which it can be made again: what `sa3-edge generate` does.
 
     Without `files` it is named after its prompt and seed, in the current directory; with `sink`, an object to write
-    bytes to, it becomes no file. Raises RequestError for what cannot be, before any work, EngineError if a graph fails,
-    Sa3Error if a file cannot be written.
+    bytes to, it becomes no file. Raises RequestError for an invalid request, before any work, EngineError if a graph
+    fails, Sa3Error if a file cannot be written.
     """
     (clip,) = prepare(options, files, elsewhere=sink is not None).run(pipeline, progress, sink=sink)
     return clip

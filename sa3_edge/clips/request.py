@@ -158,7 +158,7 @@ def with_sections_read(options: ClipOptions, folder: Path = Path()) -> ClipOptio
 
 
 def _check_together(options: ClipOptions) -> None:
-    """Raise RequestError for what says two lengths, or for what a loop has not."""
+    """Raise RequestError for options that exclude each other, or that need another one."""
     given = [name for name, each in options_of(ClipOptions).items() if getattr(options, name) != default_of(each)]
     for names, others in _APART:
         one, other = next(filter(given.__contains__, names), None), next(filter(given.__contains__, others), None)

@@ -253,7 +253,7 @@ class _Chain:
         return latents[:, :, first : first + following.context // self._audio.samples_per_frame].copy()
 
     def _continued(self, pieces: Iterator[Array], known: Array) -> Iterator[Array]:
-        """What a pass makes after what it was given, of which `pieces` begin with as much as is `known`."""
+        """The new part of a pass whose `pieces` begin with what it continues, as much of it as is `known`."""
         beyond = self._beyond
         assert beyond is not None
         first = np.zeros((self._audio.channels, 0), np.float32)
@@ -289,7 +289,7 @@ class _Recent:
 
 
 def level_gain(kept: Array, again: Array) -> np.float32:
-    """What brings a pass to the level of the one before, by what both have; at most 6 dB up or down."""
+    """The gain that brings a pass to the level of the one before, measured where they overlap; within 6 dB."""
     levels = [math.sqrt(float(np.mean(np.square(each, dtype=np.float64)))) for each in (kept, again)]
     if min(levels) < _FAINT:
         return np.float32(1)
@@ -297,7 +297,7 @@ def level_gain(kept: Array, again: Array) -> np.float32:
 
 
 def crossfade(one: Array, other: Array) -> Array:
-    """From one to the other, (channels, n) each, at equal power, however alike they are."""
+    """An equal-power crossfade of (channels, n) each, corrected for how correlated the two are."""
     angle = np.pi / 2 * (np.arange(one.shape[-1]) + 0.5) / one.shape[-1]
     falling, rising = np.cos(angle), np.sin(angle)
     energy = math.sqrt(float(np.sum(np.square(one, dtype=np.float64)) * np.sum(np.square(other, dtype=np.float64))))

@@ -13,7 +13,7 @@ def pass_seed(seed: int, index: int) -> int:
 
 
 def progress_of(progress: Progress, index: int, passes: int, decoded: tuple[int, int, int] | None = None) -> Progress:
-    """Progress of one of several passes as progress of all; `passes` of them.
+    """Progress of one pass, as progress of all `passes`.
 
     decoded: frames of the piece before this pass's own, before which it is never, and in all; None if each pass decodes
         as many

@@ -1,4 +1,4 @@
-"""What is to be composed, and composing it: the way from a request, with all that goes beyond one pass, to sound."""
+"""From a request to sound, with all that one pass does not do: bars, loops, sections, endings."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace

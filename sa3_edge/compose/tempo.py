@@ -23,7 +23,7 @@ class Bars:
 
 
 def check_tempo(bpm: float) -> None:
-    """Raise RequestError for no tempo."""
+    """Raise RequestError for a tempo that is out of range."""
     if not SLOWEST <= bpm <= FASTEST:
         raise RequestError(f"bpm must be from {SLOWEST:g} to {FASTEST:g}, got {bpm:g}")
 

@@ -47,7 +47,7 @@ class Unfinished:
         return cls(folder)
 
     def read(self, index: int, channels: int, samples: int) -> tuple[Array | None, Iterator[Array]] | None:
-        """What the pass after a pass goes on from, and the pass in pieces (channels, n), if all of it is there."""
+        """A kept pass: latents that the next one continues, and its pieces (channels, n); None if it is not whole."""
         path, latents = self._path(index), None
         try:
             if path.stat().st_size != 4 * channels * samples:
@@ -59,7 +59,7 @@ class Unfinished:
         return latents, self._blocks(path, channels, samples)
 
     def keeping(self, index: int, pieces: Iterator[Array], latents: Callable[[], Array | None]) -> Iterator[Array]:
-        """The pieces of a pass, which is kept when all have come, with what `latents` gives then.
+        """Yield the pieces of a pass; when all have come, keep it and what `latents` then returns.
 
         Raises Sa3Error if it cannot be.
         """

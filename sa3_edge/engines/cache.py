@@ -26,7 +26,7 @@ def cache_folder() -> Path:
 
 
 def cache_entry(engine: str, artifact: Artifact, *made_for: str) -> Path:
-    """The folder for what `engine` makes of a graph's files; there, perhaps empty, and marked as used now.
+    """The folder for what `engine` makes of a graph's files: it exists, perhaps empty, and is marked as used now.
 
     `made_for`: what else the result depends on, such as the engine's version. Raises EngineError if it cannot be made.
     """

@@ -45,7 +45,7 @@ def seconds_of(samples: int, rate: int) -> float:
 
 
 def plan_request(request: GenerationRequest, headroom: float, manifest: Manifest) -> Plan:
-    """Settle lengths and regions, and read the recording. Raises RequestError for what cannot be."""
+    """Settle lengths and regions, and read the recording. Raises RequestError for an invalid request."""
     try:
         match request.edit:
             case None:

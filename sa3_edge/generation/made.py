@@ -81,7 +81,7 @@ class Stream(_Facts):
             self.ended()
 
     def replaced(self, pieces: Iterator[Array], samples: int, **others: Any) -> "Stream":
-        """The same clip with other sound, `samples` long; `others`: more names that are other."""
+        """The same clip with other audio, `samples` long; `others`: further fields to replace."""
         return replace(self, decode=lambda first: pieces, samples=samples, **others)
 
     def whole(self) -> Generation:

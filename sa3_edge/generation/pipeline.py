@@ -141,7 +141,7 @@ class Pipeline:
         """Make one clip.
 
         `progress(stage, done, total)` is called in the stages "text", "encode" (of a recording), "condition",
-        "denoise" and "decode"; what it raises stops the run. Raises RequestError for values that cannot be, before
+        "denoise" and "decode"; what it raises stops the run. Raises RequestError for invalid values, before
         anything is computed, and EngineError if a graph fails.
         """
         (made,) = self.generate_many(request, 1, progress)
@@ -315,7 +315,7 @@ class Pipeline:
         return velocity
 
     def _blended(self, prepared: _Prepared) -> Velocity:
-        """Guided, each prompt's by itself; of several the mean, frame by frame by their shares."""
+        """The guided velocity of each prompt, averaged frame by frame by the prompts' shares."""
         velocities: list[tuple[Velocity, Array]] = []
         for prompt in prepared.prompts:
             velocity = self._velocity(prompt.conditioning)
@@ -402,7 +402,7 @@ def _shares(blend: Blend | None, prompt: str, frames: int, audio: Audio) -> dict
 
 
 def settle_sampling(request: GenerationRequest, sampler: Sampler) -> Sampling:
-    """How a request to a model is sampled. Raises RequestError for what cannot be."""
+    """How a request to a model is sampled. Raises RequestError for invalid values."""
     sampling = Sampling.of(request, sampler)
     if not 1 <= sampling.steps <= MOST_STEPS:
         raise RequestError(f"steps must be from 1 to {MOST_STEPS}, got {sampling.steps}")

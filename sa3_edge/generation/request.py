@@ -116,7 +116,7 @@ class Sampling:
 
     @classmethod
     def of(cls, request: GenerationRequest, sampler: Sampler) -> "Sampling":
-        """Of a request to a model; whether the values can be is not looked at."""
+        """The sampling of a request to a model. Values are not checked."""
         return cls(
             steps=sampler.steps if request.steps is None else request.steps,
             headroom=sampler.headroom_seconds if request.headroom is None else request.headroom,

@@ -29,7 +29,7 @@ PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class Hash(Protocol):
-    """What hashlib makes."""
+    """A hashlib object."""
 
     def update(self, data: bytes, /) -> None: ...
     def hexdigest(self) -> str: ...
@@ -228,7 +228,7 @@ def _remote_file(path: str, sibling: "RepoSibling") -> RemoteFile | None:
 
 
 def http_error() -> type[Exception]:
-    """What all errors of connections derive from.
+    """The base class of all connection errors.
 
     huggingface_hub speaks through httpx up to 1.x and through httpx2 since; its own errors derive from that package's.
     """

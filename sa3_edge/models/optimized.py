@@ -89,7 +89,7 @@ class Sources:
 
     @property
     def bytes(self) -> int:
-        """In all."""
+        """All files together."""
         return sum(file.bytes for snapshot in (self.weights, self.texts) for file in snapshot.files)
 
     def missing(self, folder: Path) -> int:

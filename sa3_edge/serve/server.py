@@ -38,7 +38,7 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(settings: Settings, listening: socket.socket, started: Callable[[], None] = lambda: None) -> None:
     """Serve until a signal says to stop; `started` is called when requests are answered.
 
-    Raises RequestError for a model or a folder that cannot be.
+    Raises RequestError for an unusable model or folder.
     """
     logging.getLogger("sa3_edge.serve").addHandler(logging.StreamHandler())
     Service(settings).check()

@@ -63,7 +63,7 @@ class Service:
         )
 
     def check(self) -> None:
-        """Raise RequestError for a model or a folder that cannot be, before anybody is served."""
+        """Raise RequestError for an unusable model or folder, before anybody is served."""
         self.warm.bundle(self.settings.model)
         self.folder.prepare()
 

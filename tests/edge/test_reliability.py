@@ -124,7 +124,7 @@ def test_numbers_beyond_reason_are_refused(copy: Path, keys: tuple[str | int, ..
 
 
 @pytest.mark.parametrize("path", ["a\0b", "c:\\x", "..\\x", "x/" + "y" * 300, "loop/x"])
-def test_paths_that_cannot_be_are_refused(copy: Path, path: str) -> None:
+def test_invalid_paths_are_refused(copy: Path, path: str) -> None:
     if LINUX:
         (copy / "loop").symlink_to("loop")
     with pytest.raises(BundleError):
@@ -159,16 +159,14 @@ def test_a_stray_file_in_a_package_is_refused(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [DEEP, b"\xff", b"[]", b"null", b'{"x": 1}'])
-def test_a_damaged_memory_of_hashes_is_no_matter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
-) -> None:
+def test_a_damaged_cache_of_hashes_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "sa3-edge").mkdir()
     (tmp_path / "sa3-edge" / "verified.json").write_bytes(content)
     Bundle.load(DEMO_FOLDER)
 
 
-def test_the_memory_of_hashes_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_hashes_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("sa3_edge.bundle._MOST_REMEMBERED", 15)
     for name in ("a", "b", "c"):
@@ -287,7 +285,7 @@ def test_a_book_is_no_prompt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [DEEP, b"\xff\xfe", b"", b"[]", b'"x"'])
-def test_what_is_no_tokenizer_is_said_in_a_line(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_tokenizer_is_reported_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "tokenizer.json").write_bytes(content)
     with pytest.raises(BundleError) as caught:
         Tokenizer(tmp_path / "tokenizer.json", 10)
@@ -389,7 +387,7 @@ def test_names_are_swapped_in_one_step(tmp_path: Path, monkeypatch: pytest.Monke
     assert not _exchange(tmp_path / "a", tmp_path / "absent")
 
 
-def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+def test_only_leftovers_of_killed_processes_are_deleted(tmp_path: Path) -> None:
     names = (".sa3-edge-0a1b2c3d", ".sa3-edge-aaaaaaaa", ".sa3-edge-mine", "sa3-edge-0a1b2c3d", ".sa3-edge-bbbbbbbb")
     for name in names:
         (tmp_path / name).mkdir()
@@ -449,7 +447,7 @@ def test_remove_deletes_what_engines_keep_of_graphs_that_no_other_model_has(mode
 
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 5000, "~nosuchuser/x", "/".join(["y"] * 3000)])
 @pytest.mark.parametrize("command", [["generate", "x", "-m"], ["inspect"], ["info"], ["generate", "x", "--init-audio"]])
-def test_names_that_cannot_be_are_errors_of_the_request(run_cli: RunCli, command: list[str], name: str) -> None:
+def test_invalid_names_are_request_errors(run_cli: RunCli, command: list[str], name: str) -> None:
     code, _, err = run_cli(*command, name)
     assert (code, "fault" in err) == (2, False), err
 
@@ -567,7 +565,7 @@ def test_text_that_an_encoding_lacks_is_printed_as_escapes() -> None:
 
 
 @pytest.mark.skipif(not LINUX, reason="needs a FIFO")
-def test_a_config_file_that_is_none_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_config_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     config_file().parent.mkdir(parents=True)
     for content in ("x = " + "[" * 100_000, "x = " + "{a=" * 50_000, "steps = " + "9" * 5000):

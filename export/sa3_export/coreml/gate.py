@@ -1,7 +1,7 @@
 """The gate of a saved package: does each function, at each length, compute what PyTorch computes?
 
 Where Core ML runs, it predicts; on any other machine the package's own program is evaluated, behind the same session:
-the choice of the function, filling up, masking and casting are verified with it. The program's structure, in fp32, is
+the choice of the function, padding, masking and casting are verified with it. The program's structure, in fp32, is
 evaluated everywhere.
 """
 
@@ -161,7 +161,7 @@ def _measure(graph: Graph, artifact: m.Artifact, package: Package, how: Verifica
 
 
 def _lengths(graph: Graph, artifact: m.Artifact) -> Iterator[tuple[m.ComputeUnits, tuple[int, ...]]]:
-    """Compute units and lengths that together run every function: each fixed one full and, masked, partly filled."""
+    """Compute units and lengths that together run every function: each fixed one in full and, with a mask, padded."""
     dynamic = meant_units(artifact, DYNAMIC)
     yield dynamic, graph.lengths
     fixed = sorted(sizes[graph.leading_axis] for sizes in artifact.functions.values())

@@ -37,7 +37,7 @@ def package_graph(graph: Graph) -> Graph:
     """The graph as its package computes it: the same function of the same inputs, and a mask for the denoiser.
 
     The package's denoiser takes all memory + frames rows of the local embeddings, and `frame_bias` (1, frames): 0
-    for a frame, a large negative logit for one that only fills the length.
+    for a frame, MASKED_LOGIT for padding.
     """
     if graph.name == "text_encoder":
         return replace(graph, module=_HalfTable(graph.module.encoder))  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ class TensorSpec:
     """One input or output. A string in the shape is an axis whose length may change from call to call.
 
     sample: values of an input for parity checks; what int8 loses depends on their size
-    pad, per: how a host fills a fixed length up, and whether it gives another value in each step (see manifest.py)
+    pad, per: how a host pads it to a fixed length, and whether it changes in each step (see manifest.py)
     """
 
     name: str

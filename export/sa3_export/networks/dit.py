@@ -1,4 +1,4 @@
-"""The diffusion transformer of small and medium, cut where the steps of a run part ways.
+"""The diffusion transformer of small and medium, split into what all steps of a run share and what one step computes.
 
 `condition` computes once what all steps share: the cross-attention keys and values of every layer, the projected
 duration, the local (inpainting) embeddings. `denoise` is what is left to do in each step.
@@ -160,7 +160,7 @@ class DiffusionTransformer(nn.Module):
         """Latents x (1, C, T) at times t (1,), key_bias (S,) on the cross-attention's logits -> velocity (1, C, T).
 
         For targets of fixed lengths, `frame_bias` (1, T) is added to the self-attention's logits of the frames'
-        keys, MASKED_LOGIT on frames that only fill the length; the local embeddings then have all memory + T rows.
+        keys, MASKED_LOGIT on frames that are padding; the local embeddings then have all memory + T rows.
         """
         transformer = self.transformer
         memory = transformer.memory_tokens

@@ -26,7 +26,7 @@ _LEAST = 1e-9  # of what is divided by
 
 
 def hidden_tensors(graph: Graph) -> list[HiddenScale]:
-    """Those of the blocks of the graph's traced module."""
+    """The hidden tensors in the blocks of the graph's traced module."""
     inside = (getattr(part, "hidden", None) for part in graph.traced.modules())
     return [hidden for hidden in inside if isinstance(hidden, HiddenScale)]
 
@@ -64,7 +64,7 @@ def smooth(graph: Graph) -> Graph:
 
 @contextmanager
 def _looking(readers: Iterable[nn.Linear], look: Callable[[nn.Linear, Tensor], None]) -> Iterator[None]:
-    """Within, `look` is given each layer that runs, and what it reads."""
+    """While the block runs, `look` is called with each layer that runs and its input."""
     handles = [reader.register_forward_pre_hook(lambda layer, inputs: look(layer, inputs[0])) for reader in readers]
     try:
         yield

@@ -56,5 +56,5 @@ def test_sounds_shorter_than_a_window_have_a_picture_too(samples: int) -> None:
     assert set(picture.highs.tolist()) == {64}
 
 
-def test_what_is_beyond_full_scale_is_drawn_at_full_scale() -> None:
+def test_samples_beyond_full_scale_are_drawn_at_full_scale() -> None:
     assert _drawn(_tone(100, level=3.0)).highs.max() == 127

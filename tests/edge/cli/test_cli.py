@@ -47,7 +47,7 @@ def test_export_without_its_extra_says_how_to_get_it(run_cli: RunCli, monkeypatc
     assert "[export]" in err
 
 
-def test_export_into_what_is_no_folder_says_so_in_a_line(run_cli: RunCli, tmp_path: Path) -> None:
+def test_exporting_into_a_file_is_refused_in_one_line(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     code, _, err = run_cli("export", "--synthetic", "tiny", "--out", tmp_path / "file" / "bundle")
     assert (code, err.count("\n")) == (1, 1)

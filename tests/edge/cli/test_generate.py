@@ -204,7 +204,7 @@ def test_after_two_dashes_all_is_prompt(run_cli: RunCli, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "arguments", [("x", "-o", b"bad\xff.wav"), ("x", "--init-audio", b"bad\xff.wav"), (b"bad\xff",)]
 )
-def test_what_is_not_utf_8_is_refused(tmp_path: Path, arguments: tuple[str | bytes, ...]) -> None:
+def test_arguments_that_are_not_utf_8_are_refused(tmp_path: Path, arguments: tuple[str | bytes, ...]) -> None:
     command = [sys.executable, "-m", "sa3_edge", "generate", "-m", "demo", "-s", "0.2", *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -39,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("generate", "x", "--init-audio", "short.wav"), "short.wav is too short"),
     ],
 )
-def test_what_is_not_right_is_said_in_a_line(
+def test_each_mistake_is_explained_in_one_line(
     run_cli: RunCli, here: Path, arguments: tuple[object, ...], message: str
 ) -> None:
     code, out, err = run_cli(*arguments)
@@ -72,7 +72,7 @@ def test_times_are_understood_as_people_write_them(
     assert soundfile.info("b.wav").frames == 88_200
 
 
-def test_a_recording_that_is_cut_off_is_said_to_be(run_cli: RunCli, here: Path) -> None:
+def test_a_truncated_recording_is_reported(run_cli: RunCli, here: Path) -> None:
     soundfile.write("whole.wav", np.full((88_200, 2), 0.1), 44_100)
     whole = Path("whole.wav").read_bytes()
     Path("cut.wav").write_bytes(whole[: 44 + (len(whole) - 44) // 4])

@@ -145,14 +145,12 @@ def test_one_of_several_seeds_is_kept(run_cli: RunCli, tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(("best_of", "count", "said"), [(0, 1, "from 1 to"), (2, 2, "do not go together")])
-def test_what_cannot_be_kept_is_refused(best_of: int, count: int, said: str) -> None:
+def test_invalid_choices_of_the_best_are_refused(best_of: int, count: int, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         prepare(ClipOptions("x"), count=count, best_of=best_of)
 
 
-def test_a_silent_or_constant_clip_is_said_to_be_so(
-    demo: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_or_constant_clip_is_reported(demo: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sa3_edge import FileOptions, render
 
     real = demo.graphs.run

@@ -101,7 +101,7 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(
     assert {path.name for path in tmp_path.iterdir()} - {"wanted.wav"} == {full_at}
 
 
-def test_a_temporary_file_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_file_that_cannot_be_made_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
@@ -124,7 +124,7 @@ def test_any_name_that_the_file_system_takes_is_fine(run_cli: RunCli, tmp_path: 
     ("suffix", "bits", "said"),
     [(".xyz", None, "no known format"), (".flac", "float", "16"), (".mp3", "16", "lossy"), (".wav", "8", "8 bits")],
 )
-def test_formats_that_cannot_be_are_refused(suffix: str, bits: str | None, said: str) -> None:
+def test_invalid_formats_are_refused(suffix: str, bits: str | None, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         encoding_for(suffix, bits)
 
@@ -318,7 +318,7 @@ def test_edits_are_regenerated_from_their_recording(run_cli: RunCli, tmp_path: P
     assert (code, "is not there any more" in err) == (2, True)
 
 
-def test_another_model_is_said(run_cli: RunCli, tmp_path: Path, tiny_bundle: Path) -> None:
+def test_another_model_is_reported(run_cli: RunCli, tmp_path: Path, tiny_bundle: Path) -> None:
     first = tmp_path / "first.wav"
     assert run_cli("generate", "x", "-m", tiny_bundle, "-s", "0.3", "-o", first)[0] == 0
     assert read_record(first).model == ""  # no folder of this machine
@@ -327,7 +327,7 @@ def test_another_model_is_said(run_cli: RunCli, tmp_path: Path, tiny_bundle: Pat
     assert "the model differs: demo" in err
 
 
-def test_files_without_a_record_are_said(run_cli: RunCli, tmp_path: Path) -> None:
+def test_files_without_a_record_are_reported(run_cli: RunCli, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "plain.wav", _noise().T, RATE)
     for path, said in (("plain.wav", "has no record"), ("absent.wav", "does not exist")):
         for command in ("info", "regenerate"):
@@ -361,7 +361,7 @@ def test_standard_output_is_the_file(tmp_path: Path, format_name: str) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's full disk")
 @pytest.mark.parametrize("arguments", [("-o", "-"), ("-o", "x.wav"), ("-o", "x.wav", "--json")])
-def test_a_standard_output_that_is_full_is_said_in_a_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_a_full_standard_output_is_reported_in_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "sa3_edge", "generate", "x", "-m", "demo", "-s", "0.2", *arguments]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)

@@ -203,7 +203,7 @@ def test_quiet_prints_only_the_errors_of_a_list(run_cli: RunCli, tmp_path: Path)
     assert run_cli(*arguments[:2], _list(tmp_path, ["b"], "b.txt"), *arguments[3:]) == (0, "", "")
 
 
-def test_a_folder_that_cannot_be_is_said_in_a_line(
+def test_an_invalid_folder_is_reported_in_one_line(
     run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -232,7 +232,9 @@ def _rewritten(clip: Path, **changes: Any) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and sparse files")
 @pytest.mark.parametrize("beside", ["/proc/self/pagemap", "/dev/zero", "sparse", "fifo"])
-def test_what_is_no_recording_is_not_hashed(run_cli: RunCli, tmp_path: Path, recording: Path, beside: str) -> None:
+def test_files_that_are_not_recordings_are_not_hashed(
+    run_cli: RunCli, tmp_path: Path, recording: Path, beside: str
+) -> None:
     clip = tmp_path / "clip.wav"
     _edit(run_cli, recording, clip)
     recording.unlink()

@@ -84,7 +84,7 @@ def test_a_clip_is_as_loud_as_asked_and_keeps_below_the_peak(target: float) -> N
     assert bool(note) is (target > -20)
 
 
-def test_loudness_that_peaks_forbid_is_said() -> None:
+def test_loudness_that_the_peak_limit_rules_out_is_reported() -> None:
     audio = np.zeros((2, 2 * RATE), np.float32)
     audio[:, ::5000] = 0.5
     made, note = normalized(audio, RATE, -5.0, -1.0)
@@ -133,6 +133,6 @@ def test_more_is_composed_than_is_kept(demo: Pipeline) -> None:
         ({"min_compose": -1.0, "seconds": 0.5}, "min_compose must be 0 or more"),
     ],
 )
-def test_endings_that_cannot_be_are_refused(demo: Pipeline, options: dict[str, Any], said: str) -> None:
+def test_invalid_endings_are_refused(demo: Pipeline, options: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError, match=said):
         _made(demo, steps=1, **options)

@@ -339,7 +339,7 @@ def test_sections_are_recorded_and_made_again(run_cli: RunCli, brief_bundle: Pat
         (("--seconds", "130", "--save-latents", "x.npy"), "has no latents"),
     ],
 )
-def test_what_cannot_be_a_piece_is_refused_in_a_line(
+def test_invalid_pieces_are_refused_in_one_line(
     run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -354,7 +354,7 @@ def test_what_cannot_be_a_piece_is_refused_in_a_line(
     ["[]x", '{"a": 1}', '[{"name": "a", "seconds": -1}]', '[{"name": "a:b", "seconds": 3}]', '[{"seconds": 3}]',
      '[{"name": "a", "seconds": 3, "prompt": "x"}, {"name": "a", "seconds": 3, "prompt": "y"}]'],
 )  # fmt: skip
-def test_files_of_sections_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+def test_invalid_files_of_sections_are_refused(tmp_path: Path, text: str) -> None:
     from sa3_edge.clips.request import read_sections
 
     (tmp_path / "a.json").write_text(text)

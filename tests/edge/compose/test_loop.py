@@ -227,7 +227,7 @@ def test_the_prompt_says_the_tempo_in_words(options: ClipOptions, prompt: str) -
         (("--loop", "--bpm", "60", "--bars", "100", "-m", "demo"), "400 seconds is more than demo"),
     ],
 )
-def test_what_cannot_be_a_loop_is_refused_in_a_line(run_cli: RunCli, arguments: tuple[str, ...], said: str) -> None:
+def test_invalid_loops_are_refused_in_one_line(run_cli: RunCli, arguments: tuple[str, ...], said: str) -> None:
     code, out, err = run_cli("generate", "x", "-m", "absent", *arguments)
     assert (code, out) == (2, "")
     assert said in " ".join(err.split())

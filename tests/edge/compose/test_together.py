@@ -58,7 +58,7 @@ def test_any_two_make_a_piece_or_are_refused_in_a_line(recording: Path) -> None:
             assert said is None or ("\n" not in said and len(said) < 200)
 
 
-def test_what_is_said_not_to_go_together_does_not(recording: Path) -> None:
+def test_options_that_are_said_to_exclude_each_other_do(recording: Path) -> None:
     values = {**_VALUES, "init_audio": recording}
     for names, others in _APART:
         for one, other in itertools.product(names, others):

@@ -41,7 +41,7 @@ def test_an_entry_is_for_one_graph_engine_and_version(cache: Path, decoder: Arti
     assert len({first, *others}) == 4
 
 
-def test_what_was_not_used_for_long_is_gone_when_something_new_is_kept(cache: Path, decoder: Artifact) -> None:
+def test_entries_unused_for_a_month_are_deleted_when_one_is_added(cache: Path, decoder: Artifact) -> None:
     old, used, recent = (cache_entry("openvino", decoder, name) for name in ("old", "used", "recent"))
     for entry, days in ((old, 31), (used, 31), (recent, 29)):
         (entry / "blob").write_bytes(b"compiled")
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_written_is_named(cache: Path, decoder: Artifact
         cache_entry("openvino", decoder)
 
 
-def test_an_entry_that_another_start_has_just_thrown_away_is_made_again(
+def test_an_entry_that_another_start_has_just_deleted_is_made_again(
     cache: Path, decoder: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = cache_entry("openvino", decoder, "1")
@@ -76,7 +76,7 @@ def test_an_entry_that_another_start_has_just_thrown_away_is_made_again(
     assert entry.is_dir()
 
 
-def test_an_old_entry_that_another_start_throws_away_first_is_no_matter(
+def test_an_old_entry_that_another_start_deletes_first_is_ignored(
     cache: Path, decoder: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sa3_edge.engines.cache._entries", lambda: [cache / "openvino" / "gone"])

@@ -335,7 +335,7 @@ def test_only_the_part_that_is_needed_is_read(write_audio: WriteAudio, monkeypat
     assert asked == [RATE]
 
 
-def test_files_that_are_no_use_are_refused(tmp_path: Path, write_audio: WriteAudio) -> None:
+def test_unusable_files_are_refused(tmp_path: Path, write_audio: WriteAudio) -> None:
     with pytest.raises(RequestError, match="does not exist"):
         AudioSource.from_file(tmp_path / "absent.wav")
     with pytest.raises(RequestError, match="is empty"):

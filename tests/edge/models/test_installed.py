@@ -193,7 +193,7 @@ def test_remove_asks_unless_told(run_cli: RunCli) -> None:
         ("../models/small-music", "no model called '../models/small-music' is installed"),
     ],
 )
-def test_what_is_not_there_or_not_ours_is_not_removed(run_cli: RunCli, name: str, said: str) -> None:
+def test_only_models_that_we_installed_can_be_removed(run_cli: RunCli, name: str, said: str) -> None:
     install("small-music")
     code, _, err = run_cli("remove", name, "--yes")
     assert code == 2

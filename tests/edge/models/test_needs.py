@@ -30,7 +30,7 @@ def test_medium_on_a_small_machine_says_what_is_short_and_suggests_small(machine
     assert needs.shortage("small-music") is None
 
 
-def test_a_full_disk_is_said(machine: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(machine: pytest.MonkeyPatch) -> None:
     machine.setattr(needs, "free_disk", lambda: 3 * GB)
     assert "7.0 GB of disk, of which 3.0 GB are free" in (needs.shortage("small-sfx") or "")
 

@@ -207,7 +207,7 @@ def test_a_folder_of_these_files_will_do(exports: list[Path], run_cli: RunCli, t
         (("--source", "optimized", "--exact"), "--exact does not go with --source optimized"),
     ],
 )
-def test_ways_that_are_none_are_refused(run_cli: RunCli, options: tuple[str, ...], said: str) -> None:
+def test_invalid_ways_to_pull_are_refused(run_cli: RunCli, options: tuple[str, ...], said: str) -> None:
     assert said in refused(run_cli("pull", NAME, *options), code=2)
 
 

@@ -351,7 +351,7 @@ def test_after_an_interruption_the_download_goes_on(
     assert hub.asked_for(WEIGHTS)[-1].start > 3_000_000
 
 
-def test_what_a_killed_pull_left_is_cleared(hub: StandInHub, run_cli: RunCli, exports: list[Path]) -> None:
+def test_the_files_of_a_killed_pull_are_deleted(hub: StandInHub, run_cli: RunCli, exports: list[Path]) -> None:
     left = data_folder() / ".staging-killed"
     left.mkdir(parents=True)
     (left / "denoiser.onnx.data").write_bytes(b"half")

@@ -225,7 +225,7 @@ def test_more_than_may_wait_are_refused_with_when_to_come_again(serve_with: Call
         ({"prompt": 3}, "prompt cannot be 3"),
     ],
 )
-def test_what_cannot_be_is_refused_before_the_queue(served: Running, body: dict[str, Any], message: str) -> None:
+def test_invalid_requests_are_refused_before_the_queue(served: Running, body: dict[str, Any], message: str) -> None:
     before = len(served.client.get("/v1/generations?limit=200").json()["generations"])
     answer = served.client.post("/v1/generations", json=body)
     assert answer.status_code == 422

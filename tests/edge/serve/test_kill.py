@@ -116,7 +116,7 @@ def test_elsewhere_than_on_this_machine_a_token_is_made_and_printed(
         (("--idle-unload", "-1"), "--idle-unload must be 0 or more"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_line(
+def test_invalid_requests_are_explained_in_one_line(
     run_cli: RunCli, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     code, out, err = run_cli("serve", "--model", "demo", "--folder", tmp_path, *arguments)

@@ -279,7 +279,7 @@ def test_small_files_that_would_be_gigabytes_are_refused(served: Running, tmp_pa
     assert "longer than 30 minutes" in answer.json()["error"]["message"]
 
 
-def test_what_is_no_recording_is_refused_and_leaves_nothing(served: Running, wav: Wav) -> None:
+def test_uploads_that_are_not_recordings_are_refused_and_leave_nothing(served: Running, wav: Wav) -> None:
     folder = served.settings.folder / "recordings"
     before = set(folder.glob("*")) if folder.exists() else set()
     whole = wav(seconds=1.0)

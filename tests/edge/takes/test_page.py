@@ -162,7 +162,7 @@ def test_variations_of_a_clip_begin_with_it_and_have_a_page(run_cli: RunCli, fol
         (("vary", "nowhere.wav"), "nowhere.wav does not exist"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_line(
+def test_invalid_requests_are_explained_in_one_line(
     run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -172,7 +172,7 @@ def test_what_cannot_be_is_said_in_a_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stars_that_are_none_are_refused_and_kept(run_cli: RunCli, tmp_path: Path) -> None:
+def test_an_invalid_file_of_stars_is_refused_and_kept(run_cli: RunCli, tmp_path: Path) -> None:
     assert run_cli("generate", "x", "-s", 1, "-m", "demo", "-o", tmp_path / "x.flac")[0] == 0
     (tmp_path / "stars.json").write_text("[" * 5000, encoding="utf-8")
     code, _, err = run_cli("page", tmp_path)

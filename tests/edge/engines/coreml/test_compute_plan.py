@@ -82,7 +82,7 @@ def test_each_function_is_planned_as_it_is_meant_to_run(bundle: Path) -> None:
     )
 
 
-def test_doctor_prints_what_is_not_where_it_is_meant_to_be(
+def test_doctor_prints_operations_on_other_devices_than_intended(
     bundle: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plans = Plans({"main": [Operation("add", "unknown", None)], "frames_8": [*ON_CPU, *ON_NEURAL_ENGINE]})

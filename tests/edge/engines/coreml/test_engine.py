@@ -120,7 +120,7 @@ def test_a_length_runs_on_the_next_larger_function(units: m.ComputeUnits, frames
     np.testing.assert_allclose(velocity, _inputs(frames)["x"], rtol=1e-3)
 
 
-def test_what_only_fills_a_length_is_masked() -> None:
+def test_padding_is_masked() -> None:
     loader = Loader()
     inputs = _inputs(5)
     _session("cpu_and_ne", loader).run(inputs)
@@ -151,7 +151,7 @@ def test_one_local_embedding_stands_for_all_frames(units: m.ComputeUnits) -> Non
     assert (rows[:, MEMORY:] == last).all()
 
 
-def test_what_the_steps_share_is_prepared_once_and_anew_for_another_run() -> None:
+def test_inputs_of_a_run_are_cast_and_padded_once_a_run() -> None:
     loader = Loader()
     session = _session("cpu_and_ne", loader)
     first, second = _inputs(5), _inputs(6)
