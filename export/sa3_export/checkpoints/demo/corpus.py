@@ -20,12 +20,15 @@ PITCHES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 KEYS = ((0, "major"), (7, "major"), (5, "major"), (9, "minor"), (4, "minor"), (0, "minor"), (2, "minor"), (7, "minor"))
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _PENTATONIC = {"major": (0, 2, 4, 7, 9), "minor": (0, 3, 5, 7, 10)}
-# Degrees of the scale a chord each, four chords a phrase. Their roots are those that have a bass.
+# Degrees of the scale a chord each, four chords a phrase. Their roots are those that have a bass. By its chroma, each is
+# in its own key or the relative one.
 _PROGRESSIONS = {
-    "major": ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 4, 3), (0, 5, 1, 4), (0, 3, 0, 4)),
-    "minor": ((0, 5, 2, 6), (0, 3, 5, 6), (0, 6, 5, 6), (0, 3, 0, 6), (0, 5, 3, 6)),
+    "major": ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 5, 4), (0, 5, 4, 3)),
+    "minor": ((0, 5, 2, 6), (0, 2, 5, 6), (0, 6, 5, 0), (0, 5, 6, 0)),
 }
 _TRIAD, _SEVENTH = (0, 2, 4), (0, 2, 4, 6)
+# Sevenths of a major key's chords lead to the key of its fifth degree.
+_CHORDS = {"major": (_TRIAD,), "minor": (_TRIAD, _TRIAD, _SEVENTH)}
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def choose_layers(rng: np.random.Generator, style: str) -> tuple[str, ...]:
 
 
 def choose_style(rng: np.random.Generator) -> str:
-    return list(STYLES)[rng.choice(len(STYLES), p=(0.24, 0.18, 0.18, 0.12, 0.2, 0.08))]
+    return list(STYLES)[rng.choice(len(STYLES), p=(0.22, 0.17, 0.17, 0.12, 0.25, 0.07))]
 
 
 def phrase(style: str) -> int:
@@ -238,8 +241,9 @@ def _music(
     beat, chord_beats = STYLES[style].frames, STYLES[style].chord
     span = beat * chord_beats
 
-    progression, steps = _pick(rng, _PROGRESSIONS[mode]), _pick(rng, (_TRIAD, _TRIAD, _SEVENTH))
-    level = {layer: float(rng.uniform(0.7, 1.0)) for layer in STYLES[style].layers}
+    progression, steps = _pick(rng, _PROGRESSIONS[mode]), _pick(rng, _CHORDS[mode])
+    softest = 0.45 if style == "ambient" else 0.7
+    level = {layer: float(rng.uniform(softest, 1.0)) for layer in STYLES[style].layers}
     strokes = [_pick(rng, options) for options in STROKES.get(style, ())]
     fill = _pick(rng, FILLS[style]) if style in FILLS else ()
     notes = {layer: _pick(rng, options) for layer, options in NOTES[style].items()}

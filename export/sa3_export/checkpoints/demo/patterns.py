@@ -168,7 +168,12 @@ NOTES: dict[str, dict[str, tuple[Notes, ...]]] = {
     },
     "ambient": {
         # A swell is steps of level, one a frame: longer ones would be a pulse of their own.
-        "pad": (Notes(((0, 28, 1.0),), ramp=4), Notes(((0, 30, 0.9),)), Notes(((0, 29, 0.9),), ramp=3)),
+        "pad": (
+            Notes(((0, 28, 1.0),), ramp=4),
+            Notes(((0, 30, 0.9),)),
+            Notes(((0, 18, 1.0),), ramp=4),
+            Notes(((0, 11, 1.0), (13, 16, 0.7)), ramp=3),
+        ),
         "bass": (Notes(((0, 28, 0.8),)), Notes(((0, 14, 0.8), (16, 14, 0.7)))),
         "piano": (
             Notes(_even(8, 20, 0.8), broken=True),

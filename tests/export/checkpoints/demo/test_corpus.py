@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from benchmarks import music
 from sa3_export.checkpoints.demo.atoms import FRAME, bank, render
 from sa3_export.checkpoints.demo.captions import caption, key_name
-from sa3_export.checkpoints.demo.corpus import KEYS, SCALES, STYLES, Song, compose
+from sa3_export.checkpoints.demo.corpus import KEYS, PITCHES, SCALES, STYLES, Song, compose
 from sa3_export.checkpoints.demo.vocabulary import in_any_case, make_tokenizer
 
 _PITCHED = ("piano", "pad", "lead", "bass")
@@ -38,6 +39,19 @@ def test_pitches_are_of_the_key(style: str, tonic_mode: tuple[int, str]) -> None
     }
     assert heard <= {(tonic + step) % 12 for step in SCALES[mode]}
     assert len(heard) >= 4
+
+
+@pytest.mark.parametrize(("tonic", "mode"), [(5, "major"), (7, "major"), (7, "minor"), (2, "minor")])
+def test_chords_are_heard_in_their_key_or_its_relative(tonic: int, mode: str) -> None:
+    heard: dict[bytes, music.Key] = {}
+    for seed in range(6):
+        song = compose(np.random.default_rng(seed), 128, style="ambient", key=(tonic, mode), layers=("pad",))
+        chords = (song.activations[[8, 40, 72, 104]] > 0).tobytes()
+        if chords not in heard:  # what swells make of the same chords is the same key
+            audio = render(song.activations)[:, ::4].astype(np.float32)  # pads have nothing above 5 kHz
+            heard[chords] = music.key(audio, 44_100 // 4, PITCHES[tonic], mode)
+    assert len(heard) >= 2
+    assert [key.best for key in heard.values() if not key.agrees] == []
 
 
 @pytest.mark.parametrize("style", STYLES)
