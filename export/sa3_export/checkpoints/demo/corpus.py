@@ -20,8 +20,8 @@ PITCHES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 KEYS = ((0, "major"), (7, "major"), (5, "major"), (9, "minor"), (4, "minor"), (0, "minor"), (2, "minor"), (7, "minor"))
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _PENTATONIC = {"major": (0, 2, 4, 7, 9), "minor": (0, 3, 5, 7, 10)}
-# Degrees of the scale a chord each, four chords a phrase. Their roots are those that have a bass. By its chroma, each is
-# in its own key or the relative one.
+# Degrees of the scale a chord each, four chords a phrase. Their roots are those that have a bass. By its chroma, each
+# is in its own key or the relative one.
 _PROGRESSIONS = {
     "major": ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 5, 4), (0, 5, 4, 3)),
     "minor": ((0, 5, 2, 6), (0, 2, 5, 6), (0, 6, 5, 0), (0, 5, 6, 0)),
