@@ -1,5 +1,6 @@
 """The rooms of the house: which may know of which. `make lint` runs the contracts; here is what they refuse."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -38,6 +39,8 @@ def test_every_room_keeps_the_contracts() -> None:
     [
         ("sa3_edge/generation/tiling.py", "sa3_edge.cli.display", "Libraries do not know the command line"),
         ("sa3_edge/clips/files.py", "sa3_edge.cli.display", "Libraries do not know the command line"),
+        ("sa3_edge/compose/loop.py", "sa3_edge.cli.display", "Libraries do not know the command line"),
+        ("sa3_edge/serve/jobs.py", "sa3_edge.cli.display", "Libraries do not know the command line"),
         ("sa3_edge/generation/noise.py", "torch", "The runtime imports no torch"),
         ("sa3_edge/engines/runner.py", "sa3_export", "Of the runtime only the command line knows the exporter"),
         ("sa3_edge/audio/downmix.py", "sa3_edge.bundle", "Audio knows no bundle"),
@@ -57,3 +60,24 @@ def test_an_import_that_a_room_may_not_have_is_refused(copy: Path, module: str, 
     assert code == 1
     broken_contracts = [line for line in said.splitlines() if " BROKEN" in line]
     assert any(line.startswith(broken) for line in broken_contracts), said
+
+
+@pytest.mark.parametrize(
+    ("value", "home"),
+    [
+        (3e4, "sa3_edge/manifest.py"),  # MASKED_LOGIT
+        ("main", "sa3_edge/engines/coreml/fixed_lengths.py"),  # DYNAMIC
+        (80.0, "export/sa3_export/precision.py"),  # FP32_BAR
+        (0.7, "sa3_edge/generation/request.py"),  # DEFAULT_NOISE_LEVEL
+        (6.0, "export/sa3_export/make_bundle.py"),  # _HEADROOM_SECONDS
+    ],
+)
+def test_a_constant_is_said_once(value: object, home: str) -> None:
+    said = [
+        path.relative_to(_ROOT).as_posix()
+        for package in ("sa3_edge", "export/sa3_export")
+        for path in sorted((_ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value == value and type(node.value) is type(value)
+    ]
+    assert [path for path in said if "/demo/" not in path] == [home]

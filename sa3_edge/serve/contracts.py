@@ -93,7 +93,7 @@ class Contracts:
         name = request.query_params.get("output_format", _USUAL_FORMAT)
         if name not in OUTPUT_FORMATS:
             raise Problem(422, "invalid", f"output_format must be one of {', '.join(OUTPUT_FORMATS)}")
-        kind, rate = name.split("_")[:2]
+        format, rate = name.split("_")[:2]
         body = await read_json(request, SoundBody)
         order: dict[str, Any] = {"prompt": body.text, "seconds": body.duration_seconds, "loop": body.loop or None}
         if body.model_id in self._service.models():
@@ -101,8 +101,8 @@ class Contracts:
         cfg = await to_thread.run_sync(self._cfg, body.prompt_influence, order.get("model"))
         job = await self._order({**order, "cfg": cfg})
         clip = await self._made(request, job)
-        data = await to_thread.run_sync(downloads.as_asked, clip.path, kind, int(rate))
-        media_type = downloads.MEDIA_TYPES.get(kind, "application/octet-stream")
+        data = await to_thread.run_sync(downloads.as_asked, clip.path, format, int(rate))
+        media_type = downloads.MEDIA_TYPES.get(format, "application/octet-stream")
         headers = {"x-sample-rate": rate, "x-channels": str(clip.channels), "x-generation-id": clip.id}
         return Response(data, media_type=media_type, headers=headers)
 

@@ -49,9 +49,9 @@ def accepted(accept: str) -> str | None:
                     quality = 0.0
         if "codecs=opus" in part and media == "audio/ogg":
             media = "audio/opus"
-        kind = _ACCEPTED.get(media)
-        if (kind is not None or "*" in media) and quality > best[0]:
-            best = (quality, kind)
+        format = _ACCEPTED.get(media)
+        if (format is not None or "*" in media) and quality > best[0]:
+            best = (quality, format)
     return best[1]
 
 
@@ -64,10 +64,10 @@ def samples_of(path: Path) -> tuple[Array, int]:
     return np.ascontiguousarray(audio.T), rate
 
 
-def transcoded(path: Path, kind: str) -> bytes:
+def transcoded(path: Path, format: str) -> bytes:
     """A clip in another format, with its record. Raises RequestError, Sa3Error."""
     audio, rate = samples_of(path)
-    return encode_audio(audio, rate, encoding_for(kind, None), _tags(path))[0]
+    return encode_audio(audio, rate, encoding_for(format, None), _tags(path))[0]
 
 
 def _tags(path: Path) -> Tags:
@@ -78,14 +78,14 @@ def _tags(path: Path) -> Tags:
     return Tags(record.prompt[:100], f"sa3-edge {record.version}", encode_record(record))
 
 
-def as_asked(path: Path, kind: str, rate: int) -> bytes:
+def as_asked(path: Path, format: str, rate: int) -> bytes:
     """A clip as ElevenLabs' names of formats ask: wav, mp3 or opus files, or bare samples of 16 bits ("pcm")."""
     audio, stored_rate = samples_of(path)
     if rate != stored_rate:
         audio = soxr.resample(audio.T, stored_rate, rate, quality="VHQ").T.astype(np.float32)
-    if kind == "pcm":
+    if format == "pcm":
         return np.clip(np.rint(audio.T * 32768), -32768, 32767).astype("<i2").tobytes()
-    return encode_audio(audio, rate, Encoding(kind, "16" if kind == "wav" else ""), _tags(path))[0]
+    return encode_audio(audio, rate, Encoding(format, "16" if format == "wav" else ""), _tags(path))[0]
 
 
 def drawn(path: Path, mtime_ns: int, columns: int, bands: int) -> tuple[float, Picture]:

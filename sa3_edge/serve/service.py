@@ -91,8 +91,8 @@ class Service:
         forbidden = sorted(_ABOUT_FILES & asked.keys())
         if forbidden:
             raise RequestError(f"{forbidden[0]!r} is about files of this machine and cannot be asked for")
-        model, kind, bits = (_text(asked, key) for key in _BESIDE_OPTIONS)
-        encoding = encoding_for(kind or FORMAT, bits)
+        model, format, bits = (_text(asked, key) for key in _BESIDE_OPTIONS)
+        encoding = encoding_for(format or FORMAT, bits)
         options = self._options({key: value for key, value in asked.items() if key not in _BESIDE_OPTIONS})
         name = model or self.settings.model
         bundle = self.warm.bundle(name)

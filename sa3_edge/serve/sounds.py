@@ -42,17 +42,17 @@ class Sounds(Handlers):
 
     async def audio(self, request: Request) -> Response:
         found = await self.in_thread(self.find, request.path_params["id"])
-        kind = _asked_format(request)
+        format = _asked_format(request)
         if isinstance(found, Job):
             live = await self._heard(found)
             if live is not None:
-                return self._stream(found, live, kind)
+                return self._stream(found, live, format)
             status = found.status
             if status.result is None:
                 why = status.error or f"this generation is {status.state}; there is no sound"
                 raise Problem(409, status.state, why)
             found = status.result
-        return await self._sound(request, found.path, found.format, kind)
+        return await self._sound(request, found.path, found.format, format)
 
     async def _heard(self, job: GenerationJob) -> Live | None:
         """What there is to hear of a clip as soon as there is something; None when it has ended."""
@@ -62,10 +62,10 @@ class Sounds(Handlers):
                 return live
         return None
 
-    def _stream(self, job: GenerationJob, live: Live, kind: str | None) -> Response:
+    def _stream(self, job: GenerationJob, live: Live, format: str | None) -> Response:
         """The sound while it is decoded; if that fails the connection is cut, so that nobody takes a part for all."""
         order = job.request
-        encoding = order.encoding if kind in (None, order.encoding.format) else encoding_for(str(kind), None)
+        encoding = order.encoding if format in (None, order.encoding.format) else encoding_for(str(format), None)
         listener = Listener(live, encoding)
 
         async def pieces() -> AsyncIterator[bytes]:
@@ -93,20 +93,20 @@ class Sounds(Handlers):
         found = await self.in_thread(self._recording_of, request.path_params["id"])
         return await self._sound(request, found.path, found.path.suffix.removeprefix("."), _asked_format(request))
 
-    async def _sound(self, request: Request, path: Path, stored: str, kind: str | None) -> Response:
+    async def _sound(self, request: Request, path: Path, stored: str, format: str | None) -> Response:
         download = choice_in(request, "download", ("true", "false")) == "true"
         disposition = "attachment" if download else "inline"
-        if kind is None or kind == stored:
+        if format is None or format == stored:
             media = downloads.MEDIA_TYPES.get(stored, "application/octet-stream")
             stat = await self._stat(path)
             return FileResponse(
                 path, media_type=media, filename=path.name, stat_result=stat, content_disposition_type=disposition
             )
-        data = await self.in_thread(downloads.transcoded, path, kind)
+        data = await self.in_thread(downloads.transcoded, path, format)
         headers = {
-            "Content-Disposition": f'{disposition}; filename="{path.stem.encode("ascii", "ignore").decode()}.{kind}"'
+            "Content-Disposition": f'{disposition}; filename="{path.stem.encode("ascii", "ignore").decode()}.{format}"'
         }
-        return Response(data, media_type=downloads.MEDIA_TYPES[kind], headers=headers)
+        return Response(data, media_type=downloads.MEDIA_TYPES[format], headers=headers)
 
     async def picture(self, request: Request) -> Response:
         columns = number_in(request, "columns", 480, 2000)
@@ -155,5 +155,5 @@ def _recording_view(recording: Recording) -> views.RecordingView:
 
 def _asked_format(request: Request) -> str | None:
     """By ?format, else by Accept; None is as stored."""
-    kind = choice_in(request, "format", tuple(downloads.MEDIA_TYPES))
-    return kind or downloads.accepted(request.headers.get("accept", "*/*"))
+    format = choice_in(request, "format", tuple(downloads.MEDIA_TYPES))
+    return format or downloads.accepted(request.headers.get("accept", "*/*"))

@@ -57,6 +57,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert dead == []
 
 
+def test_every_room_is_named_where_the_house_is_described() -> None:
+    tree = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8").split("```")[1]
+    rooms = [path.parent for top in ("sa3_edge", "export/sa3_export") for path in ROOT.glob(f"{top}/*/__init__.py")]
+    rooms += [ROOT / "sa3_edge" / "demo", *(path.parent for path in ROOT.glob("runtimes/*/README.md"))]
+    assert {room.name for room in rooms} <= set(re.findall(r"(\w+)/", tree))
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
 
