@@ -198,5 +198,7 @@ def test_example_programs_run(program: str, argument: str, said: str, tmp_path: 
 def test_the_public_names_are_listed() -> None:
     assert set(sa3_edge.__all__) <= set(dir(sa3_edge))
     assert all(hasattr(sa3_edge, name) for name in sa3_edge.__all__)
+    first = "AudioSource Bundle Continuation Generation GenerationRequest Inpainting Pipeline Region Variation"
+    assert set(first.split()) <= set(sa3_edge.__all__)
     raised = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
     assert raised <= set(sa3_edge.__all__)

@@ -1,23 +1,10 @@
 """Core ML for tests on any system: packages are "compiled" by noting where they lie and run by the evaluator."""
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
-import torch
 
 from sa3_edge import manifest as m
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import Evaluated
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Matrices this small run faster on one thread, on a busy machine many times. For modules that import it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class EvaluatedCoreML:

@@ -310,6 +310,36 @@ def test_making_again_to_standard_output_keeps_format_and_depth(
     assert np.array_equal(*samples)
 
 
+def test_clips_of_the_first_versions_are_made_again(run_cli: RunCli, tmp_path: Path) -> None:
+    options = {"seconds": 0.5, "seed": 3, "steps": 8, "headroom": 6.0, "cfg": 1.0, "apg": 1.0, "negative_prompt": ""}
+    options |= dict.fromkeys(("init_audio", "noise_level", "schedule", "extend", "prepend"))
+    options |= {"inpaint": [], "splice": True, "limiter": False}
+    record = {
+        "version": "0.1.0",
+        "mode": "text",
+        "prompt": "old rain",
+        "options": options,
+        "model": "demo",
+        "model_name": "demo",
+        "revision": f"sha256:{'0' * 64}",
+        "bundle": "1" * 64,
+        "precision": "fp32",
+        "engine": "onnxruntime",
+        "engine_version": "onnxruntime 1.24.4 on the CPU",
+        "synthetic": True,
+        "source_sha256": None,
+    }
+    clip, again = tmp_path / "clip.wav", tmp_path / "again.wav"
+    tags = Tags("old rain", "sa3-edge 0.1.0", json.dumps({"sa3-edge": record}))
+    write_audio(clip, np.zeros((2, 100), np.float32), RATE, encoding_for(".wav", None), tags)
+    code, _, err = run_cli("regenerate", clip, "-o", again)
+    assert code == 0, err
+    assert "the model differs" in err
+    made = read_record(again)
+    assert (made.prompt, made.options) == ("old rain", options)
+    assert soundfile.info(again).frames == RATE // 2
+
+
 def test_making_again_opens_the_model_once(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = tmp_path / "clip.wav"
     assert run_cli("generate", "x", "-m", "demo", "-s", "0.2", "-o", clip)[0] == 0

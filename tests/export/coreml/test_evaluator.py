@@ -25,9 +25,6 @@ from sa3_export.coreml.mil_ops import OPERATIONS
 from sa3_export.errors import EvaluationError
 from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.networks.kernels import TorchKernels
-from tests.stand_ins.coreml import one_thread
-
-__all__ = ["one_thread"]  # a fixture, used by every test here
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"

@@ -31,9 +31,7 @@ from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.onnx.artifact import export_onnx
 from sa3_export.parity import snr_db
 from tests.conftest import Golden, RunCli, relative_error
-from tests.stand_ins.coreml import EvaluatedCoreML, one_thread
-
-__all__ = ["one_thread"]  # a fixture, used by every test here
+from tests.stand_ins.coreml import EvaluatedCoreML
 
 FIXED = (16, 128)  # the longest that these tests need: 5 s and the headroom are 118 frames
 
