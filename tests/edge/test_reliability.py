@@ -227,9 +227,11 @@ def test_two_runs_that_take_turns_have_times_of_their_own() -> None:
     other: dict[str, float] = {}
     with runner.timing(one):
         runner.run("decoder", latents)
+    measured = dict(one)
     runner.run("decoder", latents)
     with runner.timing(other):
         runner.run("decoder", latents)
+    assert one == measured
     assert set(one) == {"decoder.load", "decoder.run"}
     assert set(other) == {"decoder.run"}
 

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 import sa3_export
 from sa3_edge.bundle import Bundle
+from sa3_edge.engines.cache import cache_entry
 from sa3_edge.models import installed
 from sa3_edge.models.catalog import data_folder, installed_models, models_folder
 from sa3_export import make_bundle
@@ -261,3 +262,17 @@ def test_one_model_is_found_and_removed_without_looking_into_the_others(monkeypa
     assert installed.find("absent") is None
     installed.check_removable("small-sfx")
     assert looked_into == ["small-sfx"]
+
+
+def test_removing_a_model_deletes_what_engines_compiled_of_its_own_graphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    manifest = Bundle.load(install("small-music", b"another")).manifest
+    own, shared = (cache_entry("openvino", manifest.graphs[name].artifacts["onnx"]) for name in ("denoiser", "decoder"))
+    for entry in (own, shared):
+        (entry / "blob").write_bytes(b"x" * 1000)
+    without = sum(path.stat().st_size for path in (models_folder() / "small-music").iterdir())
+    assert installed.remove("small-music") == without + 1000
+    assert not own.exists()
+    assert shared.exists()  # the demo has the same decoder
