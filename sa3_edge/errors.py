@@ -1,6 +1,6 @@
 """What can go wrong, and what helps: a message for people, and a remedy that each front end words in its own way."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,6 +51,10 @@ class BundleError(RequestError):
     """A bundle is incomplete, altered or of another version. Exit code 2."""
 
 
+class AdapterError(RequestError):
+    """An adapter is not one that we can merge, or does not fit the model. Exit code 2."""
+
+
 class EngineError(Sa3Error):
     """An inference engine is missing or could not run a graph. Exit code 1."""
 
@@ -65,3 +69,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     likely = get_close_matches(name, list(known), 1)
     return f"; did you mean {likely[0]}?" if likely else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are."""
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -72,6 +72,23 @@ class Parity(_Struct, frozen=True):
     psnr_db: float | None = None
 
 
+class Part(_Struct, frozen=True):
+    """An initializer that is `rows` rows of a layer's weight (outputs, ...), from `first` on, perhaps transposed."""
+
+    initializer: Name
+    first: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
+    rows: Size
+    transposed: bool
+
+
+class Layer(_Struct, frozen=True):
+    """A layer of the checkpoint whose weight adapters may change: its shape, outputs first, and where the graph has
+    it."""
+
+    shape: Annotated[list[Size], msgspec.Meta(min_length=2, max_length=4)]
+    parts: Annotated[list[Part], msgspec.Meta(min_length=1)]
+
+
 ComputeUnits = Literal["all", "cpu_and_ne", "cpu_and_gpu", "cpu_only"]
 
 
@@ -82,6 +99,8 @@ class Artifact(_Struct, frozen=True, omit_defaults=True):
     inputs, outputs: its own, where they differ from the graph's: other dtypes, a mask; empty where they do not
     functions: its functions of fixed lengths, each with the sizes of all named axes; "main" takes any length
     compute_units: where it is meant to run
+    An ONNX file in fp32 of the conditioner or the denoiser says
+    layers: by the checkpoint's name, what adapters may change at run time; bundles of before have none
     """
 
     files: Annotated[list[File], msgspec.Meta(min_length=1)]
@@ -91,6 +110,7 @@ class Artifact(_Struct, frozen=True, omit_defaults=True):
     outputs: list[Tensor] = []
     functions: dict[str, dict[str, int]] = {}
     compute_units: ComputeUnits | None = None
+    layers: dict[Name, Layer] = {}
 
 
 class Graph(_Struct, frozen=True):

@@ -1,7 +1,6 @@
 """What can go wrong with a checkpoint or an export, in words for the person who started it."""
 
 import json
-from collections.abc import Sequence
 
 from sa3_edge.errors import Remedy, RequestError, Sa3Error
 
@@ -28,9 +27,3 @@ class ExportRequestError(RequestError):
 
 class EvaluationError(Sa3Error):
     """A package holds an operation, or a use of one, that the evaluator does not compute; the message names it."""
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first five names, and how many more there are."""
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 
 from sa3_edge import manifest as m
+from sa3_edge.adapters.lora import AdapterFile
 from sa3_edge.bundle import describe_file
 from sa3_edge.engines import int8
 from sa3_edge.errors import Remedy, RequestError
 from sa3_edge.files import put_in_place, unfinished_folder
-from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint, identity
 from sa3_export.checkpoints.synthetic import SIZES, write_synthetic_checkpoint
 from sa3_export.config.model import ModelConfig

@@ -11,7 +11,7 @@ from sa3_edge.cli import generate
 from sa3_edge.cli.display import note, print_json, print_line
 from sa3_edge.cli.options import spelled
 from sa3_edge.clips.options import ClipOptions, FileOptions
-from sa3_edge.clips.record import Record, find_recording, read_record, recorded_options
+from sa3_edge.clips.record import Record, find_adapters, find_recording, read_record, recorded_options
 from sa3_edge.engines import DEFAULT_ENGINE
 from sa3_edge.errors import RequestError
 from sa3_edge.files import sha256_of
@@ -58,6 +58,8 @@ def regenerate(
     options = recorded_options(record, path)
     if options.init_audio is not None and "init_audio" not in changes:
         options = replace(options, init_audio=find_recording(record, options.init_audio, path))
+    if record.adapters and "lora" not in changes:
+        options = replace(options, lora=find_adapters(record, path))
     options = replace(options, **changes)
     _check_effort(options, path, changes)
     engine = engine or DEFAULT_ENGINE

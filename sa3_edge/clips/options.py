@@ -143,6 +143,13 @@ class ClipOptions:
     peak: float | None = option(
         None, "The highest true peak after normalizing, dBTP; -1 by default.", panel=ENDINGS, always_recorded=False
     )
+    lora: list[str] = option(
+        list,
+        "Merge a LoRA or DoRA adapter (safetensors), 1 as strong as trained. Repeatable.",
+        metavar="FILE[:STRENGTH]",
+        panel=GUIDANCE,
+        always_recorded=False,
+    )
     limiter: bool = option(True, "Turn peaks down, not clip them.", panel=OUTPUT, may_be_default=True)
 
     @property

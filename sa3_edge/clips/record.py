@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath, PureWindowsPath
@@ -11,14 +11,17 @@ from typing import Any
 import msgspec
 
 import sa3_edge
+from sa3_edge.adapters.lora import AdapterFile
+from sa3_edge.adapters.lora_files import LARGEST_FILE
 from sa3_edge.audio.formats import readable
 from sa3_edge.audio.wav_info import read_info
 from sa3_edge.clips.options import ClipOptions, as_json
 from sa3_edge.clips.request import typed_options
 from sa3_edge.errors import RequestError
-from sa3_edge.files import is_file, sha256_of
+from sa3_edge.files import entries_of, is_file, sha256_of
 from sa3_edge.generation.made import Stream
 from sa3_edge.generation.pipeline import Pipeline
+from sa3_edge.manifest import Adapter
 
 _KEY = "sa3-edge"
 _LARGEST_RECORDING = 8 << 30  # bytes that are read to see whether a file is the recording
@@ -29,7 +32,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     model: the installed name that the model was asked for by, "" for one that lay in a folder; bundle: the bundle's
     id; options: those of ClipOptions without the prompt, with the values that were drawn or taken from the model;
-    init_audio is relative to the clip, or a bare name; source_sha256: of that recording. Fields that later versions
+    init_audio is relative to the clip, or a bare name; source_sha256: of that recording; adapters:
+    those of `lora`, by name, hash and strength. Fields that later versions
     add are ignored.
     """
 
@@ -46,10 +50,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     engine_version: str
     synthetic: bool
     source_sha256: str | None = None
+    adapters: list[Adapter] = []
 
 
 def make_record(
-    options: ClipOptions, made: Stream, pipeline: Pipeline, source_sha256: str | None, folder: Path | None
+    options: ClipOptions,
+    made: Stream,
+    pipeline: Pipeline,
+    source_sha256: str | None,
+    folder: Path | None,
+    adapters: Iterable[AdapterFile] = (),
 ) -> Record:
     """What was asked for, with what the model or chance decided filled in. `folder` is the clip's, if it is a file."""
     settled = as_json(
@@ -67,6 +77,9 @@ def make_record(
     del settled["prompt"]
     if options.init_audio is not None:
         settled["init_audio"] = _as_seen_from(folder, options.init_audio)
+    described = [file.described for file in adapters]
+    if described:
+        settled["lora"] = [f"{each.file}:{each.strength:g}" for each in described]
     manifest = pipeline.bundle.manifest
     engine = pipeline.graphs.engine
     return Record(
@@ -83,6 +96,7 @@ def make_record(
         engine_version=engine.describe(),
         synthetic=manifest.model.synthetic,
         source_sha256=source_sha256,
+        adapters=described,
     )
 
 
@@ -149,6 +163,28 @@ def find_recording(record: Record, recording: Path, clip: Path) -> Path:
         raise RequestError(f"{clip} was made from {changed}, which has changed since")
     raise RequestError(
         f"{clip} was made from {recording}, which is not there any more, beside it or here; name it: `init_audio`"
+    )
+
+
+def find_adapters(record: Record, clip: Path) -> list[str]:
+    """Where the adapters that a clip was made with lie now, as `lora` names them: beside the clip or here, by hash.
+
+    Raises RequestError if one is gone or was changed.
+    """
+    return [f"{_find_adapter(adapter, clip)}:{adapter.strength!r}" for adapter in record.adapters]
+
+
+def _find_adapter(adapter: Adapter, clip: Path) -> Path:
+    name = _bare(Path(adapter.file))
+    for folder in dict.fromkeys((clip.parent, Path())):
+        others = (path for path in entries_of(folder) if path.suffix.lower() == ".safetensors" and path.name != name)
+        for path in (folder / name, *others):
+            with suppress(OSError):
+                if is_file(path) and path.stat().st_size <= LARGEST_FILE and sha256_of(path) == adapter.sha256:
+                    return path
+    raise RequestError(
+        f"{clip} was made with the adapter {adapter.file}, which is not there any more as it was, beside it or here; "
+        "name it: `lora`"
     )
 
 

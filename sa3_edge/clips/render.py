@@ -119,6 +119,7 @@ class Job:
                 "version": sa3_edge.__version__,
                 "bundle": pipeline.bundle.id,
                 "engine": pipeline.engine,
+                "adapters": [file.described.sha256 for file in self.piece.request.adapters],
                 **{name: value for name, value in options.items() if name not in _AFTER_PASSES},
             }
         )
@@ -150,7 +151,7 @@ class Job:
         edit = self.piece.request.edit
         source_sha256 = edit.source.sha256 if edit is not None else None
         folder = files.audio.parent if files.audio is not None else None
-        record = make_record(self.options, stream, pipeline, source_sha256, folder)
+        record = make_record(self.options, stream, pipeline, source_sha256, folder, self.piece.request.adapters)
         tags = _tags(record, files.tags, self._tempo(), self.options.loop)
         watch, heard = Watch(), list[NDArray[np.float32]]()
 

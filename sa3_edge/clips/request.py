@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, cast, get_type_hints
 
 import msgspec
 
+from sa3_edge.adapters.lora import AdapterFile
 from sa3_edge.audio.recording import AudioSource
 from sa3_edge.clips.options import ClipOptions, about, default_of, options_of
 from sa3_edge.clips.times import parse_time
@@ -87,6 +88,7 @@ def build_request(options: ClipOptions) -> GenerationRequest:
         apg=options.apg,
         limiter=options.limiter,
         min_compose=options.min_compose or 0.0,
+        adapters=tuple(map(AdapterFile.parse, options.lora)),
     )
 
 
@@ -241,4 +243,6 @@ def line_options(data: Mapping[str, Any], defaults: ClipOptions, folder: Path) -
     typed = typed_options(data)
     if typed.get("init_audio") is not None:
         typed["init_audio"] = folder / typed["init_audio"]
+    if "lora" in typed:
+        typed["lora"] = [str(folder / text) for text in typed["lora"]]
     return with_sections_read(replace(defaults, **typed), folder)

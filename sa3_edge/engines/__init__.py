@@ -1,10 +1,12 @@
 """The registry of inference engines. One file an engine, loaded when it is asked for."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import cast, get_args
 
+from sa3_edge.adapters.lora import Adapter
 from sa3_edge.engines.engine import Engine, EngineOptions, Session, Tensors
-from sa3_edge.errors import RequestError
+from sa3_edge.errors import Remedy, RequestError
 from sa3_edge.machine import logical_cores
 from sa3_edge.manifest import ComputeUnits
 
@@ -18,6 +20,7 @@ __all__ = [
     "Tensors",
     "chosen_units",
     "create_engine",
+    "refuse_adapters",
 ]
 
 ENGINES = {
@@ -51,6 +54,15 @@ def create_engine(name: str, options: EngineOptions) -> Engine:
     module, attribute = ENGINES[name].split(":")
     engine: Engine = getattr(import_module(module), attribute)(options)
     return engine
+
+
+def refuse_adapters(engine: str, adapters: Sequence[Adapter]) -> None:
+    """Raise RequestError if there are any, for an engine that takes no weights but a bundle's."""
+    if adapters:
+        raise RequestError(
+            f"{engine} takes no adapters at run time; onnxruntime does, or export the model with them",
+            remedy=Remedy("choose engine", (DEFAULT_ENGINE,)),
+        )
 
 
 def chosen_units(options: EngineOptions) -> ComputeUnits | None:

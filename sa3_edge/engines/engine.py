@@ -1,11 +1,12 @@
 """What an engine is, and a loaded graph."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from sa3_edge.adapters.lora import Adapter
 from sa3_edge.bundle import Bundle
 from sa3_edge.manifest import GraphName
 
@@ -37,8 +38,12 @@ class Engine(Protocol):
     name: str
     format: str
 
-    def load(self, bundle: Bundle, graph: GraphName) -> Session:
-        """Raises EngineError if the graph cannot be loaded, BundleError if the bundle lacks it."""
+    def load(self, bundle: Bundle, graph: GraphName, adapters: Sequence[Adapter] = ()) -> Session:
+        """The graph, with adapters merged into its weights.
+
+        Raises EngineError if the graph cannot be loaded, BundleError if the bundle lacks it, RequestError if the engine
+        or the bundle takes no adapters.
+        """
 
     def check(self, bundle: Bundle, graph: GraphName) -> None:
         """Look at a graph's files, which may be a stranger's, before anything runs them; `load` does it too.

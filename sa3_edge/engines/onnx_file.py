@@ -82,14 +82,17 @@ class _RefusedError(Exception):
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """A tensor with a value. path: the file that its bytes lie in, None for this one; integers: those of a few."""
+class Stored:
+    """A tensor with a value. path: the file that its bytes lie in, None for this one; integers: those of a few;
+    dtype: as TensorProto.DataType."""
 
     name: str
     path: str | None
     offset: int
     length: int
     integers: tuple[int, ...] | None
+    dtype: int
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,16 @@ def check_onnx(bundle: Bundle, name: GraphName, artifact: Artifact) -> Path:
     return path
 
 
-def read_graph(data: bytes) -> tuple[list[_Value], list[_Value], list[_Stored]]:
+def stored_weights(path: Path) -> dict[str, Stored]:
+    """The tensors with values of a file that `check_onnx` has looked at, by name. Raises EngineError."""
+    try:
+        _, _, stored = read_graph(read_small(path, LONGEST_FILE))
+    except OSError as error:
+        raise EngineError(f"{path} cannot be read: {error.strerror or error}") from None
+    return {tensor.name: tensor for tensor in stored}
+
+
+def read_graph(data: bytes) -> tuple[list[_Value], list[_Value], list[Stored]]:
     """Inputs, outputs, and tensors with values. Raises _RefusedError or ValueError."""
     model = _Message(memoryview(data), _MODEL, "model")
     domains = set()
@@ -156,7 +168,7 @@ def _domain(message: "_Message") -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def _check_node(node: "_Message", domains: set[str], constants: dict[str, tuple[int, ...]]) -> Iterator[_Stored]:
+def _check_node(node: "_Message", domains: set[str], constants: dict[str, tuple[int, ...]]) -> Iterator[Stored]:
     operator, domain = node.text("operator"), _domain(node)
     if domain not in domains or operator not in _BY_DOMAIN.get(domain, ()):
         raise _RefusedError(f"it has the operator {f'{domain}.' if domain else ''}{operator}, which no export writes")
@@ -172,7 +184,7 @@ def _check_node(node: "_Message", domains: set[str], constants: dict[str, tuple[
             yield tensor
 
 
-def _tensor(tensor: "_Message") -> _Stored:
+def _tensor(tensor: "_Message") -> Stored:
     name, shape = tensor.text("name"), tensor.numbers("DIMS")
     elements = _count(name, shape)
     dtype = tensor.number("dtype")
@@ -189,7 +201,7 @@ def _tensor(tensor: "_Message") -> _Stored:
         offset, length = (int(where.get(key, usual)[:20]) for key, usual in (("offset", "0"), ("length", str(size))))
         if offset < 0 or length != size:
             raise _RefusedError(f"{name!r} is of {size} bytes, and {length} are stored")
-        return _Stored(name, where.get("location", ""), offset, length, None)
+        return Stored(name, where.get("location", ""), offset, length, None, dtype, shape)
     if "EXTERNAL" in tensor.fields:
         raise _RefusedError(f"{name!r} lies here and elsewhere")
     if "raw" in tensor.fields:
@@ -197,11 +209,11 @@ def _tensor(tensor: "_Message") -> _Stored:
         if len(raw) != size:
             raise _RefusedError(f"{name!r} is of {size} bytes, and {len(raw)} are stored")
         integers = struct.unpack(f"<{elements}q", raw) if dtype == _INT64 and elements <= MOST_AXES else None
-        return _Stored(name, None, 0, size, integers)
+        return Stored(name, None, 0, size, integers, dtype, shape)
     lists = [value for key in ("FLOATS", "INT32S", "INT64S") for value in tensor.all(key)]
     if elements > sum(1 if isinstance(value, int) else len(value) for value in lists):
         raise _RefusedError(f"{name!r} has {elements} elements, and fewer are stored")
-    return _Stored(name, None, 0, size, None)
+    return Stored(name, None, 0, size, None, dtype, shape)
 
 
 def _value(value: "_Message") -> _Value:

@@ -2,13 +2,16 @@
 
 import platform
 import re
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 from numpy.typing import NDArray
 
+from sa3_edge.adapters.lora import Adapter
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines import EngineOptions, Tensors, chosen_units, int8
+from sa3_edge.engines import EngineOptions, Tensors, chosen_units, int8, refuse_adapters
+from sa3_edge.engines.adapted import adapted_initializers
 from sa3_edge.engines.cache import cache_entry
 from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.engines.onnx_file import check_onnx
@@ -95,10 +98,16 @@ class OnnxRuntimeEngine:
                 remedy=Remedy("replace package", (other, f"onnxruntime>={wanted}")),
             )
 
-    def load(self, bundle: Bundle, graph: GraphName) -> OnnxRuntimeSession:
+    def load(self, bundle: Bundle, graph: GraphName, adapters: Sequence[Adapter] = ()) -> OnnxRuntimeSession:
         artifact = bundle.artifact(graph, self.format)
         path = check_onnx(bundle, graph, artifact)
         options, providers = self._session_options(graph, artifact), self._providers(artifact)
+        if adapters:
+            if self.name != OnnxRuntimeEngine.name:
+                refuse_adapters(self.name, adapters)  # what Core ML keeps of a graph is found by its path
+            merged = adapted_initializers(path, artifact, adapters)
+            values = [ort.OrtValue.ortvalue_from_numpy(array) for array in merged.values()]
+            options.add_external_initializers(list(merged), values)
         try:
             # Else a provider that fails is printed on standard output, and what it should run is run on the CPU.
             session = ort.InferenceSession(path, options, providers, enable_fallback=False)

@@ -4,14 +4,15 @@
 that have it: another, still plausible piece for the same seed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.adapters.lora import Adapter
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines import EngineOptions, Tensors
+from sa3_edge.engines import EngineOptions, Tensors, refuse_adapters
 from sa3_edge.engines.libraries import load_openvino
 from sa3_edge.engines.onnx_file import check_onnx
 from sa3_edge.errors import EngineError, Remedy
@@ -134,7 +135,8 @@ class OpenVinoEngine:
         for operator, convert in _CONVERSIONS.items():
             self._core.add_extension(ConversionExtension(operator, convert))
 
-    def load(self, bundle: Bundle, graph: GraphName) -> OpenVinoSession:
+    def load(self, bundle: Bundle, graph: GraphName, adapters: Sequence[Adapter] = ()) -> OpenVinoSession:
+        refuse_adapters(self.name, adapters)
         artifact = bundle.artifact(graph, self.format)
         path = check_onnx(bundle, graph, artifact)
         described = bundle.manifest.graphs[graph]

@@ -8,12 +8,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from sa3_edge.adapters.lora import Adapter
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Session, Tensors, create_engine
 from sa3_edge.engines.shapes import check_outputs, measure_axes
 from sa3_edge.manifest import GraphName
 
 Timings = dict[str, float]
+Adapters = tuple[Adapter, ...]
 _FRAMES, _SAMPLES = "frames", "samples"  # of decoder and encoder: the one axis says how long the other is
 _timings: ContextVar[Timings | None] = ContextVar("timings", default=None)
 
@@ -25,7 +27,7 @@ class GraphRunner:
         self.bundle = bundle
         self.engine = create_engine(engine, options)
         self._keep_loaded = keep_loaded
-        self._sessions: dict[GraphName, Session] = {}
+        self._sessions: dict[GraphName, tuple[Session, Adapters]] = {}
 
     @property
     def loaded(self) -> tuple[GraphName, ...]:
@@ -44,13 +46,19 @@ class GraphRunner:
         finally:
             _timings.reset(token)
 
-    def run(self, graph: GraphName, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Raises EngineError if the graph fails, or computes anything but numbers in the shapes of the manifest."""
+    def run(self, graph: GraphName, inputs: Tensors, adapters: Adapters = ()) -> dict[str, NDArray[Any]]:
+        """Run a graph, with these adapters; where others are loaded, this graph is loaded anew.
+
+        Raises EngineError if the graph fails, or computes anything but numbers in the shapes of the manifest.
+        """
         described = self.bundle.manifest.graphs.get(graph)
-        session = self._sessions.get(graph)
-        if session is None:
+        session, merged = self._sessions.get(graph, (None, ()))
+        if session is None or merged != adapters:
+            session = None  # not both in memory
+            self._sessions.pop(graph, None)
             start = time.perf_counter()
-            session = self._sessions[graph] = self.engine.load(self.bundle, graph)
+            session = self.engine.load(self.bundle, graph, adapters)
+            self._sessions[graph] = session, adapters
             _add_time(f"{graph}.load", start)
         assert described is not None  # or it could not have been loaded
         sizes = measure_axes(described.inputs, inputs, graph)

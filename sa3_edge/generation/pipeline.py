@@ -13,10 +13,12 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.adapters.lora import Adapter, AdapterFile
+from sa3_edge.adapters.lora_files import fingerprint, read_adapter
 from sa3_edge.audio.limiter import limit_blocks
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import DEFAULT_ENGINE, EngineOptions
-from sa3_edge.engines.runner import GraphRunner
+from sa3_edge.engines.runner import Adapters, GraphRunner
 from sa3_edge.errors import RequestError
 from sa3_edge.generation.editing import Plan, keep_mask, plan_request, splice, without_source
 from sa3_edge.generation.guidance import check_guidance, guided
@@ -31,6 +33,7 @@ from sa3_edge.models.catalog import resolve_model
 
 Array = NDArray[np.float32]
 Conditioning = dict[str, Array]
+_ADAPTED: tuple[GraphName, ...] = ("conditioner", "denoiser")  # what adapters are trained for
 MOST_STEPS = 10_000  # far beyond what any sampler gains by
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 SILENT: Progress = lambda stage, done, total: None  # noqa: E731
@@ -78,6 +81,7 @@ class _Prepared:
     headroom: float
     cfg: float
     apg: float
+    adapters: Adapters
     notes: tuple[str, ...]
 
 
@@ -94,6 +98,7 @@ class Pipeline:
         self.graphs = graphs
         self.name = name
         text = self.bundle.manifest.text
+        self._adapters: dict[tuple[object, ...], Adapter] = {}
         self._tokenizer = Tokenizer(self.bundle.resolve(text.tokenizer), text.max_tokens)
 
     @classmethod
@@ -213,6 +218,7 @@ class Pipeline:
         if request.piece_seconds is not None and not request.piece_seconds > 0:
             raise RequestError(f"piece_seconds must be more than 0, got {request.piece_seconds}")
 
+        adapters = self._read_adapters(request.adapters)
         shares = _shares(request.blend, request.prompt, plan.lengths.valid, manifest.audio)
         texts = [self._encode_text(prompt, progress) for prompt in shares]
         negative = self._encode_text(request.negative_prompt, progress) if request.negative_prompt else None
@@ -226,10 +232,10 @@ class Pipeline:
         told = plan.seconds if request.piece_seconds is None else request.piece_seconds
         against = None
         if negative is not None:
-            against = self._condition(negative, told, keep, source, padding_scale=0.0)
+            against = self._condition(negative, told, keep, source, adapters, padding_scale=0.0)
         prompts = []
         for text, share in zip(texts, shares.values(), strict=True):
-            conditioning = self._condition(text, told, keep, source)
+            conditioning = self._condition(text, told, keep, source, adapters)
             unconditional = against
             if unconditional is None and sampling.cfg != 1:
                 # The reference's unconditional context is all zeros: attending to it gives zero.
@@ -246,8 +252,34 @@ class Pipeline:
             sampling.headroom,
             sampling.cfg,
             request.apg,
+            adapters,
             (*plan.notes, *(text.note for text in (*texts, negative) if text is not None and text.note)),
         )
+
+    def _read_adapters(self, files: tuple[AdapterFile, ...]) -> Adapters:
+        """Adapters that change something, each read once while its file stays as it is.
+
+        Raises AdapterError for one that does not fit, RequestError if this bundle does not say where layers are.
+        """
+        files = tuple(file for file in files if file.strength)
+        if not files:
+            self._adapters.clear()
+            return ()
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name in _ADAPTED:
+            artifact = self.bundle.artifact(name, self.graphs.engine.format)
+            if not artifact.layers:
+                why = "is in int8" if artifact.precision == "int8" else "does not say which weights are which layer's"
+                raise RequestError(
+                    f"{self.bundle.path}: the {name} {why}, so no adapter can be merged while it runs; "
+                    "export the model again with the denoiser in fp32, or with the adapter merged"
+                )
+            shapes |= {layer: tuple(described.shape) for layer, described in artifact.layers.items()}
+        known, self._adapters = self._adapters, {}
+        for file in files:
+            key = (file, *fingerprint(file))
+            self._adapters[key] = known.get(key) or read_adapter(file, shapes)
+        return tuple(self._adapters[(file, *fingerprint(file))] for file in files)
 
     def _encode_text(self, prompt: str, progress: Progress) -> _Text:
         progress("text", 0, 1)
@@ -288,6 +320,7 @@ class Pipeline:
         seconds: float,
         keep: Array | None,
         source: Latents | None,
+        adapters: Adapters,
         padding_scale: float = 1.0,
     ) -> Conditioning:
         """Everything that the steps share, under the names of the denoiser's inputs."""
@@ -305,12 +338,13 @@ class Pipeline:
                 "inpaint_mask": keep,
                 "inpaint_masked_input": source * keep,
             },
+            adapters,
         )
 
-    def _velocity(self, conditioning: Conditioning) -> Velocity:
+    def _velocity(self, conditioning: Conditioning, adapters: Adapters = ()) -> Velocity:
         def velocity(x: Latents, t: float) -> Latents:
             inputs = {"x": x, "t": np.array([t], np.float32), **conditioning}
-            return self.graphs.run("denoiser", inputs)["velocity"]
+            return self.graphs.run("denoiser", inputs, adapters)["velocity"]
 
         return velocity
 
@@ -318,9 +352,11 @@ class Pipeline:
         """The guided velocity of each prompt, averaged frame by frame by the prompts' shares."""
         velocities: list[tuple[Velocity, Array]] = []
         for prompt in prepared.prompts:
-            velocity = self._velocity(prompt.conditioning)
+            velocity = self._velocity(prompt.conditioning, prepared.adapters)
             if prompt.unconditional is not None:
-                velocity = guided(velocity, self._velocity(prompt.unconditional), prepared.cfg, prepared.apg)
+                velocity = guided(
+                    velocity, self._velocity(prompt.unconditional, prepared.adapters), prepared.cfg, prepared.apg
+                )
             velocities.append((velocity, prompt.share))
         if len(velocities) == 1:
             return velocities[0][0]

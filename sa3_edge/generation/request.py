@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.adapters.lora import AdapterFile
 from sa3_edge.audio.recording import AudioSource
 from sa3_edge.manifest import Sampler
 
@@ -88,6 +89,8 @@ class GenerationRequest:
     min_compose: seconds that are composed at the least; what is beyond the clip is cut off
     after: latents (1, C, T) that are the clip's first frames, and that it goes on from
     blend: the prompt that the clip comes from, if it is not one prompt's all through
+    adapters: LoRA files, merged in this order into the weights that run; a loaded pipeline loads the conditioner and
+        the denoiser anew where they are others than before
     """
 
     prompt: str
@@ -104,6 +107,7 @@ class GenerationRequest:
     min_compose: float = 0.0
     after: NDArray[np.float32] | None = None
     blend: Blend | None = None
+    adapters: tuple[AdapterFile, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,8 @@ class Service:
         source = data.pop("init_audio", None)
         if source is not None:
             data["init_audio"] = str(self._recording(source))
+        if data.get("lora"):
+            raise RequestError("lora names files of the machine that runs this, which a request may not")
         for key, value in data.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise RequestError(f"{key} must be a number, got {value}")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, Tensors
-from sa3_edge.engines.runner import GraphRunner
+from sa3_edge.engines.runner import Adapters, GraphRunner
 from sa3_edge.errors import RequestError
 from sa3_edge.generation.pipeline import Pipeline
 from sa3_edge.manifest import GraphName
@@ -25,9 +25,9 @@ class _RemembersTexts(GraphRunner):
         super().__init__(bundle, engine, options, keep_loaded=True)
         self._texts: OrderedDict[bytes, dict[str, NDArray[Any]]] = OrderedDict()
 
-    def run(self, graph: GraphName, inputs: Tensors) -> dict[str, NDArray[Any]]:
+    def run(self, graph: GraphName, inputs: Tensors, adapters: Adapters = ()) -> dict[str, NDArray[Any]]:
         if graph != "text_encoder":
-            return super().run(graph, inputs)
+            return super().run(graph, inputs, adapters)
         key = b"".join(name.encode() + array.tobytes() for name, array in sorted(inputs.items()))
         if key not in self._texts:
             self._texts[key] = super().run(graph, inputs)

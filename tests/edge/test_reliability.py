@@ -214,7 +214,7 @@ def test_outputs_that_are_not_as_promised_never_become_audio(outputs: dict[str, 
     bundle = Bundle.load(DEMO_FOLDER)
     assert bundle.manifest.audio.samples_per_frame == 4096
     runner = GraphRunner(bundle, "onnxruntime", EngineOptions(), keep_loaded=True)
-    runner._sessions["decoder"] = _Fake(outputs)
+    runner._sessions["decoder"] = _Fake(outputs), ()
     latents = np.zeros((1, bundle.manifest.audio.latent_channels, 2), np.float32)
     with pytest.raises(EngineError, match=says):
         runner.run("decoder", {"latents": latents})

@@ -23,9 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sa3_edge.errors import listed
 from sa3_export.checkpoints.weights import Shapes, Weights, check_shapes
 from sa3_export.config.t5gemma import TextEncoderConfig
-from sa3_export.errors import CheckpointError, listed
+from sa3_export.errors import CheckpointError
 from sa3_export.networks.layers import ROTARY_BASE, inverse_frequencies
 
 _NPY: Any = np.lib.format  # without types

@@ -15,9 +15,9 @@ from typing import Literal
 import torch
 from torch import nn
 
+from sa3_edge.adapters.lora import AdapterFile, adapted_weight, adapts
+from sa3_edge.adapters.lora_files import read_adapter
 from sa3_edge.files import sha256_of
-from sa3_export.checkpoints.lora import AdapterFile, merge_adapters
-from sa3_export.checkpoints.lora_files import read_adapter
 from sa3_export.checkpoints.optimized import SOURCE, is_optimized, open_optimized, weights_file
 from sa3_export.checkpoints.weights import SafetensorsWeights, Shapes, Weights, check_shapes
 from sa3_export.config.model import ModelConfig, read_model_config
@@ -134,8 +134,8 @@ class Checkpoint:
         shapes = expected_shapes(self.config)
         self._weights, self._text_weights = self._open(shapes, expected_text_encoder_shapes(self.text_config))
 
-        adaptable = _adaptable(shapes)
-        self.adapters = tuple(read_adapter(file, adaptable) for file in adapters)
+        self._adaptable = _adaptable(shapes)
+        self.adapters = tuple(read_adapter(file, self._adaptable) for file in adapters)
 
     def _open(self, shapes: Shapes, text_shapes: Shapes) -> tuple[Weights, Weights]:
         """The model's and the text encoder's weights, of these names and shapes."""
@@ -162,10 +162,20 @@ class Checkpoint:
         """What the weights' file says of itself under "licence", as the demo's does; published ones do not."""
         return self._weights.notes.get("licence")
 
+    def adaptable_parameters(self, **networks: str) -> dict[str, str]:
+        """Parameters that adapters may change, of a module that has networks under these prefixes, and their layers."""
+        stored = {"dit": _DIT, "conditioners": _CONDITIONERS}
+        return {
+            f"{prefix}{layer.removeprefix(stored[network])}.weight": layer
+            for network, prefix in networks.items()
+            for layer in self._adaptable
+            if layer.startswith(stored[network])
+        }
+
     def dit(self) -> DiffusionTransformer:
         module = _dit(self.config)
         self._weights.load_into(module, _DIT)
-        merge_adapters(module, _DIT, self.adapters)
+        self._merge_adapters(module, _DIT)
         return module
 
     def autoencoder(self, half: Literal["encoder", "decoder"] | None = None) -> Autoencoder:
@@ -179,8 +189,16 @@ class Checkpoint:
     def conditioners(self) -> Conditioners:
         module = _conditioners(self.config)
         self._weights.load_into(module, _CONDITIONERS)
-        merge_adapters(module, _CONDITIONERS, self.adapters)
+        self._merge_adapters(module, _CONDITIONERS)
         return module
+
+    def _merge_adapters(self, module: nn.Module, prefix: str) -> None:
+        """Replace the weights of `module`, which the checkpoint stores under `prefix`, by adapted ones."""
+        for name, layer in module.named_modules():
+            if adapts(self.adapters, prefix + name):
+                weight = layer.get_parameter("weight").detach().numpy()
+                merged = torch.from_numpy(adapted_weight(prefix + name, weight, self.adapters))
+                layer.weight = nn.Parameter(merged, requires_grad=False)
 
     def text_encoder(self) -> TextEncoder:
         """The encoder in fp32, its embedding table in the checkpoint's own bf16."""

@@ -9,7 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from sa3_export.errors import CheckpointError, listed
+from sa3_edge.errors import listed
+from sa3_export.errors import CheckpointError
 from sa3_export.networks.layers import ROTARY_BASE, RotaryEmbedding
 from sa3_export.networks.same import fold_weight_norm
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from sa3_edge import manifest as m
+from sa3_edge.adapters.lora import AdapterFile
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines.coreml.engine import Runtime, package_folder, packaged_graphs
 from sa3_edge.errors import Remedy, RequestError
-from sa3_export.checkpoints.lora import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint, identity
 from sa3_export.coreml.evaluator import Package
 from sa3_export.coreml.gate import Verification, verify_package

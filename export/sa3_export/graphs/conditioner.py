@@ -79,4 +79,5 @@ def build(checkpoint: Checkpoint) -> Graph:
         step=1,
         lengths=up_to(max_tokens, 1, 7),
         sizes=partial(Axes.of(config).sizes, "conditioner"),
+        adaptable=checkpoint.adaptable_parameters(dit="dit.", conditioners="conditioners."),
     )

@@ -54,4 +54,5 @@ def build(checkpoint: Checkpoint) -> Graph:
         lengths=up_to(config.max_frames, 1, 7, 118),
         sizes=partial(Axes.of(config).sizes, "denoiser"),
         memory_tokens=config.dit.num_memory_tokens,
+        adaptable=checkpoint.adaptable_parameters(dit="dit."),
     )

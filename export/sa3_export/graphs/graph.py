@@ -5,7 +5,7 @@ follow.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,7 @@ class Graph:
     measured at; `longest` bounds the leading axis, `step` is its granularity. `reference` says what `module` is.
     `arranged` computes what `module` defines, faster; None where there is no such arrangement. `tiles`: how a host cuts
     a clip for it, None for a graph that runs on the whole. `memory_tokens`: as in the manifest, of the denoiser.
+    `adaptable`: parameters of `module` that adapters may change, and the checkpoint's names of their layers.
     """
 
     name: m.GraphName
@@ -121,6 +122,7 @@ class Graph:
     arranged: nn.Module | None = None
     tiles: m.Tiles | None = None
     memory_tokens: int = 0
+    adaptable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def traced(self) -> nn.Module:

@@ -40,10 +40,12 @@ def export_onnx(
     precision = settle(choice, (size for hidden in hidden_tensors(graph) for size in hidden.reader.weight.shape))
     if precision == "int8":
         graph = smooth(graph)
-    model = trace_onnx(graph)
+    model, cuts = trace_onnx(graph)
     if float_tables:
         widen_tables(model)
     linears = frozenset(str(node.name) for node in block_linears(model))
+    # Of int8 the originals are gone: there is nothing to merge with.
+    layers = cuts.layers(model, graph.traced, graph.adaptable) if precision == "fp32" else {}
     save_onnx(model, path, facts)
     del model  # gigabytes; what follows reads the file
     parity = _check(graph, path, "fp32")
@@ -56,7 +58,7 @@ def export_onnx(
                 raise ParityError(str(error), remedy=Remedy("except graph", (graph.name,))) from error
             precision = "fp32"
     files = [describe_file(folder, file) for file in (path, path.with_name(f"{path.name}.data"))]
-    return m.Artifact(files=files, precision=precision, parity=parity)
+    return m.Artifact(files=files, precision=precision, parity=parity, layers=layers)
 
 
 def _quantize_in_place(graph: Graph, path: Path, linears: frozenset[str], facts: Mapping[str, str]) -> list[m.Parity]:

@@ -15,6 +15,7 @@ import torch
 from sa3_export.graphs.graph import Graph, TensorSpec
 from sa3_export.networks.kernels import use_kernels
 from sa3_export.onnx.kernels import OPSET, OnnxKernels
+from sa3_export.onnx.layers import Cuts
 from sa3_export.quiet import quiet
 
 
@@ -44,8 +45,11 @@ def _declare(values: list[ir.Value], specs: tuple[TensorSpec, ...]) -> None:
         value.shape = ir.Shape(spec.shape)
 
 
-def trace_onnx(graph: Graph) -> ir.Model:
-    """The graph in ONNX's operators, for any length of its dynamic axes; it still carries the tracer's notes."""
+def trace_onnx(graph: Graph) -> tuple[ir.Model, Cuts]:
+    """The graph in ONNX's operators, for any length of its dynamic axes, and where it has the layers' weights.
+
+    It still carries the tracer's notes.
+    """
     with use_kernels(OnnxKernels()), torch.no_grad(), quiet("torch.onnx"):  # the tracer's notes on its own internals
         program = torch.onnx.export(
             graph.traced,
@@ -56,8 +60,11 @@ def trace_onnx(graph: Graph) -> ir.Model:
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
+            optimize=False,  # but below, when weights have been found
         )
-    assert program is not None
+        assert program is not None
+        cuts = Cuts.of(program.model, graph.adaptable)
+        program.optimize()
     model = program.model
     # No size limit: each weight is split, transposed and stored once, here, and not at every load.
     onnxscript.optimizer.fold_constants(model, input_size_limit=2**62, output_size_limit=2**62)
@@ -66,7 +73,7 @@ def trace_onnx(graph: Graph) -> ir.Model:
     _declare(list(model.graph.outputs), graph.outputs)
     model.graph.name, model.doc_string = graph.name, graph.description
     model.producer_name = "sa3-edge"
-    return model
+    return model, cuts
 
 
 def save_onnx(model: ir.Model, path: Path, metadata: Mapping[str, str]) -> None:

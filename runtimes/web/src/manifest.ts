@@ -118,6 +118,18 @@ export interface Artifact {
   readonly outputs?: readonly TensorInfo[];
   readonly functions?: Readonly<Record<string, Readonly<Record<string, number>>>>;
   readonly compute_units?: string | null;
+  readonly layers?: Readonly<Record<string, Layer>>;
+}
+
+/** Where a graph has a layer's weight, for hosts that merge adapters into it: initializers that are rows of it. */
+export interface Layer {
+  readonly shape: readonly number[];
+  readonly parts: readonly {
+    readonly initializer: string;
+    readonly first: number;
+    readonly rows: number;
+    readonly transposed: boolean;
+  }[];
 }
 
 /** A graph's interface, and its files by format ("onnx"). */
@@ -195,6 +207,11 @@ const packageInput3: Check<PackageInput> = struct({
 
 const parity: Check<Parity> = struct({ length: integer, snr_db: number, psnr_db: optional(nullable(number)) });
 
+const layer: Check<Layer> = struct({
+  shape: list(integer, 2),
+  parts: list(struct({ initializer: text, first: integer, rows: integer, transposed: truth }), 1),
+});
+
 const artifactOf = (input: Check<PackageInput>): Check<Artifact> =>
   struct({
     files: list(file, 1),
@@ -204,6 +221,7 @@ const artifactOf = (input: Check<PackageInput>): Check<Artifact> =>
     outputs: optional(list(tensorInfo)),
     functions: optional(map(map(integer))),
     compute_units: optional(nullable(oneOf(['all', 'cpu_and_ne', 'cpu_and_gpu', 'cpu_only']))),
+    layers: optional(map(layer)),
   });
 
 const graphOf = (input: Check<PackageInput>): Check<Graph> =>

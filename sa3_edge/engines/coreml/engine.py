@@ -3,15 +3,16 @@
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.adapters.lora import Adapter
 from sa3_edge.bundle import Bundle
-from sa3_edge.engines import EngineOptions, Tensors, chosen_units
+from sa3_edge.engines import EngineOptions, Tensors, chosen_units, refuse_adapters
 from sa3_edge.engines.cache import cache_entry
 from sa3_edge.engines.coreml.fixed_lengths import DYNAMIC, FunctionChooser, crop, pad
 from sa3_edge.engines.shapes import Sizes, measure_axes, shape_of
@@ -162,7 +163,8 @@ class CoreMLEngine:
         self._units = chosen_units(options)
         self._runtime: Runtime = runtime or MacRuntime()
 
-    def load(self, bundle: Bundle, graph: GraphName) -> CoreMLSession:
+    def load(self, bundle: Bundle, graph: GraphName, adapters: Sequence[Adapter] = ()) -> CoreMLSession:
+        refuse_adapters(self.name, adapters)
         artifact = bundle.artifact(graph, self.format)
         units = self._units or artifact.compute_units or "all"
         model = self._compiled(bundle, artifact)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,11 +17,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from sa3_edge.adapters.lora import adapts
 from sa3_edge.bundle import Bundle
+from sa3_edge.engines.adapted import adapted_initializers
 from sa3_edge.engines.libraries import load_onnxruntime
-from sa3_edge.errors import RequestError
+from sa3_edge.errors import AdapterError, RequestError
 from sa3_edge.files import sha256_of
-from sa3_export import AdapterFile, CheckpointError
+from sa3_edge.generation.pipeline import Pipeline
+from sa3_edge.manifest import GraphName
+from sa3_export import AdapterFile
 from sa3_export.checkpoints.published import Checkpoint
 from sa3_export.graphs import GRAPHS
 from tests.conftest import RunCli
@@ -213,6 +218,18 @@ def _merged_velocity(path: Path, files: list[AdapterFile]) -> Tensor:
         return velocity(_inputs(checkpoint))
 
 
+def _bundle_velocity(bundle: Path, checkpoint: Path, files: list[AdapterFile]) -> Tensor:
+    """As the bundle's graphs compute it with adapters merged while they are loaded."""
+    pipeline = Pipeline.load(bundle)
+    adapters = pipeline._read_adapters(tuple(files))
+    inputs = {name: tensor.numpy() for name, tensor in _inputs(Checkpoint(checkpoint)).items()}
+    graphs: tuple[GraphName, ...] = ("conditioner", "denoiser")
+    for graph in graphs:
+        wanted = {tensor.name: inputs[tensor.name] for tensor in pipeline.bundle.manifest.graphs[graph].inputs}
+        inputs |= pipeline.graphs.run(graph, wanted, adapters)
+    return torch.from_numpy(np.asarray(inputs["velocity"]))
+
+
 def _run_time_velocity(path: Path, runs: list[Run]) -> Tensor:
     checkpoint = Checkpoint(path)
     with _modules(checkpoint) as (conditioner, denoiser, velocity):
@@ -252,7 +269,7 @@ def test_two_stacked_adapters_of_both_layouts_equal_those_at_run_time(tiny_check
 
 @pytest.mark.parametrize(("kind", "axes"), [("dora-rows", (1,)), ("dora-cols", (0,)), ("bora", (1, 0))])
 def test_dora_stacks_on_the_weight_that_it_meets(
-    tiny_checkpoint: Path, tmp_path: Path, kind: str, axes: tuple[int, ...]
+    tiny_checkpoint: Path, tiny_bundle: Path, tmp_path: Path, kind: str, axes: tuple[int, ...]
 ) -> None:
     plain, dora = _random_parts(tiny_checkpoint, 3), _random_parts(tiny_checkpoint, 4, axes)
     files = [
@@ -261,7 +278,9 @@ def test_dora_stacks_on_the_weight_that_it_meets(
     ]
     runs = [Run(plain, ALPHA / RANK, 1.5), Run(dora, ALPHA / RANK, 0.6)]
     merged = _merged_velocity(tiny_checkpoint, files)
-    assert _distance(merged, _run_time_velocity(tiny_checkpoint, runs)) < 1e-5
+    adapted = _run_time_velocity(tiny_checkpoint, runs)
+    assert _distance(merged, adapted) < 1e-5
+    assert _distance(_bundle_velocity(tiny_bundle, tiny_checkpoint, files), adapted) < 1e-5
     reversed_order = _merged_velocity(tiny_checkpoint, files[::-1])
     assert _distance(reversed_order, _run_time_velocity(tiny_checkpoint, runs[::-1])) < 1e-5
     assert _distance(merged, reversed_order) > 1e-3
@@ -323,7 +342,9 @@ def test_strength_0_changes_nothing(tiny_checkpoint: Path, tmp_path: Path) -> No
     assert _distance(nearly, _merged_velocity(tiny_checkpoint, [])) < 1e-5
 
 
-def test_export_merges_into_both_graphs_and_records_it(tiny_checkpoint: Path, tmp_path: Path, run_cli: RunCli) -> None:
+def test_export_merges_into_both_graphs_and_records_it(
+    tiny_checkpoint: Path, tiny_bundle: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
     first, second = _random_parts(tiny_checkpoint, 11), _random_parts(tiny_checkpoint, 12, (1,))
     odd = tmp_path / "odd:0.5"  # looks like a strength, is a path
     odd.mkdir()
@@ -350,6 +371,24 @@ def test_export_merges_into_both_graphs_and_records_it(tiny_checkpoint: Path, tm
     velocity = torch.from_numpy(np.asarray(inputs["velocity"]))
     runs = [Run(first, ALPHA / RANK, 1.0), Run(second, ALPHA / RANK, -0.4)]
     assert _distance(velocity, _run_time_velocity(tiny_checkpoint, runs)) < 1e-5
+
+    # Merged while the plain bundle is loaded: the same bytes of weights.
+    plain_bundle = Pipeline.load(tiny_bundle)
+    merging = plain_bundle._read_adapters((AdapterFile(plain), AdapterFile(dora, -0.4)))
+    seen = set()
+    for name in ("conditioner.onnx", "denoiser.onnx"):
+        (artifact,) = (
+            graph.artifacts["onnx"]
+            for graph in plain_bundle.bundle.manifest.graphs.values()
+            if graph.artifacts["onnx"].files[0].path == name
+        )
+        exported = ir.load(out / name).graph.initializers
+        for initializer, weight in adapted_initializers(tiny_bundle / name, artifact, merging).items():
+            stored = exported[initializer].const_value
+            assert stored is not None
+            assert np.array_equal(weight, stored.numpy())
+        seen |= {layer for layer in artifact.layers if adapts(merging, layer)}
+    assert len(seen) == len({*first, *second})
 
 
 def test_a_bundle_without_adapters_says_so(tiny_bundle: Path) -> None:
@@ -519,7 +558,7 @@ def test_what_does_not_fit_is_refused_by_name(
     tiny_checkpoint: Path, tmp_path: Path, write: Callable[[Path], Path], said: str
 ) -> None:
     path = write(tmp_path)
-    with pytest.raises(CheckpointError, match=said) as caught:
+    with pytest.raises(AdapterError, match=said) as caught:
         Checkpoint(tiny_checkpoint, [AdapterFile(path)])
     assert str(path) in str(caught.value)
 
@@ -527,6 +566,6 @@ def test_what_does_not_fit_is_refused_by_name(
 def test_a_merge_that_overflows_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = _native(_tensors(), {})(tmp_path)
     with pytest.raises(
-        CheckpointError, match=rf"model\.model\.{QKV}\.weight overflows .* a\.safetensors at strength 1e\+300"
+        AdapterError, match=rf"model\.model\.{QKV}\.weight overflows .* a\.safetensors at strength 1e\+300"
     ):
         Checkpoint(tiny_checkpoint, [AdapterFile(path, 1e300)]).dit()

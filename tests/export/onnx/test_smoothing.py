@@ -32,7 +32,7 @@ def _plant_outliers(graph: Graph) -> None:
 
 
 def _int8_snr_db(graph: Graph, path: Path) -> float:
-    model = trace_onnx(graph)
+    model, _ = trace_onnx(graph)
     quantize(model, block_linears(model))
     save_onnx(model, path, {})
     session = open_session(path, "int8")

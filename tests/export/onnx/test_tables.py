@@ -37,7 +37,7 @@ def table_of(model: ir.Model) -> ir.Value:
 @pytest.fixture(scope="module")
 def traced(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("traced") / "text_encoder.onnx"
-    save_onnx(trace_onnx(GRAPHS["text_encoder"](Checkpoint(tiny_checkpoint))), path, {})
+    save_onnx(trace_onnx(GRAPHS["text_encoder"](Checkpoint(tiny_checkpoint)))[0], path, {})
     return path
 
 

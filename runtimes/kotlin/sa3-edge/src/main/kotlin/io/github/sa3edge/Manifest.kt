@@ -44,7 +44,14 @@ public data class Artifact(
     val outputs: List<TensorInfo> = emptyList(),
     val functions: Map<String, Map<String, Int>> = emptyMap(),
     val computeUnits: String? = null,
+    val layers: Map<String, Layer> = emptyMap(),
 )
+
+/** Where a graph has a layer's weight, for hosts that merge adapters into it: initializers that are rows of it. */
+public data class Layer(val shape: List<Int>, val parts: List<Part>)
+
+/** An initializer that is [rows] rows of a layer's weight (outputs, ...), from [first] on, perhaps [transposed]. */
+public data class Part(val initializer: String, val first: Int, val rows: Int, val transposed: Boolean)
 
 /** A graph's interface, the same in every format, and its files by format (`onnx`, `coreml`). */
 public data class Graph(
@@ -228,6 +235,12 @@ private fun Section.readArtifact(schema: Int) = Artifact(
         emptyMap()
     },
     if (has("compute_units")) choiceOrNull("compute_units", COMPUTE_UNITS) else null,
+    if (has("layers")) map("layers") { it.asSection().read { readLayer() } } else emptyMap(),
+)
+
+private fun Section.readLayer() = Layer(
+    list("shape", least = 2) { it.asInt() },
+    list("parts", least = 1) { it.asSection().read { Part(string("initializer"), int("first"), int("rows"), boolean("transposed")) } },
 )
 
 /** A value and where it stands, for messages. */

@@ -1,4 +1,4 @@
-"""LoRA adapters, merged into a checkpoint's weights before they are exported.
+"""LoRA adapters, merged into weights: those of a checkpoint before it is exported, those of a graph when it is loaded.
 
 Of strength s, an adapter makes of a weight W (outputs, inputs; kernels of convolutions flattened into the inputs)
 
@@ -21,13 +21,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from sa3_edge import manifest as m
-from sa3_edge.errors import RequestError
+from sa3_edge.errors import AdapterError, RequestError
 from sa3_edge.files import sha256_of
-from sa3_export.errors import CheckpointError
+
+Array = NDArray[np.float32]
 
 _PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 _NORM_EPS = 1e-12
@@ -44,7 +45,7 @@ class AdapterFile:
         if not math.isfinite(self.strength):
             raise RequestError(f"the strength of {self.path.name} must be a finite number, got {self.strength}")
         if self.path.suffix.lower() in _PICKLES:
-            raise CheckpointError(f"{self.path} will not be read: only safetensors is safe to open, convert it first")
+            raise AdapterError(f"{self.path} will not be read: only safetensors is safe to open, convert it first")
         if not self.path.is_file():
             hint = "a folder; name the .safetensors file in it" if self.path.is_dir() else "no such file"
             raise RequestError(f"{self.path}: {hint}")
@@ -75,26 +76,26 @@ def _float(text: str) -> float | None:
         return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Update:
     """What an adapter does to one weight: a (rank, inputs), b (outputs, rank), magnitudes with their norms' axes."""
 
-    a: Tensor
-    b: Tensor
+    a: Array
+    b: Array
     scale: float  # alpha / rank
-    magnitudes: tuple[tuple[Tensor, int], ...]
+    magnitudes: tuple[tuple[Array, int], ...]
 
-    def apply(self, weight: Tensor, strength: float) -> Tensor:
-        """Weight (outputs, inputs) in fp64 -> the adapted weight."""
-        adapted = weight + strength * self.scale * (self.b.double() @ self.a.double())
+    def apply(self, weight: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+        """Weight (outputs, inputs) -> the adapted weight."""
+        adapted = weight + strength * self.scale * (self.b.astype(np.float64) @ self.a.astype(np.float64))
         for magnitude, axis in self.magnitudes:
-            norm = weight.norm(dim=axis, keepdim=True)
-            goal = norm + strength * (magnitude.double().unsqueeze(axis) - norm)
-            adapted = adapted / (adapted.norm(dim=axis, keepdim=True) + _NORM_EPS) * goal
+            norm = np.linalg.norm(weight, axis=axis, keepdims=True)
+            goal = norm + strength * (np.expand_dims(magnitude.astype(np.float64), axis) - norm)
+            adapted = adapted / (np.linalg.norm(adapted, axis=axis, keepdims=True) + _NORM_EPS) * goal
         return adapted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Adapter:
     """An adapter that was read and fits: its updates by the checkpoint's name of the layer."""
 
@@ -102,21 +103,23 @@ class Adapter:
     updates: Mapping[str, Update]
 
 
-def merge_adapters(module: nn.Module, prefix: str, adapters: Sequence[Adapter]) -> None:
-    """Replace the weights of `module`, which the checkpoint stores under `prefix`, by adapted ones.
+def adapts(adapters: Sequence[Adapter], layer: str) -> bool:
+    """Whether a layer's weight is another with these adapters."""
+    return any(adapter.file.strength and layer in adapter.updates for adapter in adapters)
 
-    Raises CheckpointError for a weight that is no longer finite.
+
+def adapted_weight(layer: str, weight: Array, adapters: Sequence[Adapter]) -> Array:
+    """A layer's weight (outputs, ...) -> the adapted one, of the same shape. Whoever merges, merges by this.
+
+    Raises AdapterError if it is no longer finite.
     """
-    for name, layer in module.named_modules():
-        active = [adapter for adapter in adapters if adapter.file.strength and prefix + name in adapter.updates]
-        if not active:
-            continue
-        weight = layer.get_parameter("weight")
-        adapted = weight.double().flatten(1)
+    active = [adapter for adapter in adapters if adapts([adapter], layer)]
+    adapted = weight.reshape(len(weight), -1).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for adapter in active:
-            adapted = adapter.updates[prefix + name].apply(adapted, adapter.file.strength)
-        adapted = adapted.view_as(weight).to(weight.dtype)
-        if not torch.isfinite(adapted).all():
-            names = ", ".join(f"{adapter.file.path.name} at strength {adapter.file.strength:g}" for adapter in active)
-            raise CheckpointError(f"{prefix}{name}.weight overflows when merged with {names}")
-        layer.weight = nn.Parameter(adapted, requires_grad=False)
+            adapted = adapter.updates[layer].apply(adapted, adapter.file.strength)
+        merged = adapted.astype(np.float32).reshape(weight.shape)
+    if not np.isfinite(merged).all():
+        names = ", ".join(f"{adapter.file.path.name} at strength {adapter.file.strength:g}" for adapter in active)
+        raise AdapterError(f"{layer}.weight overflows when merged with {names}")
+    return merged

@@ -12,6 +12,7 @@ Sources: `stable_audio_3/models/lora/utils.py` of the public `Stability-AI/stabl
 `huggingface/peft`.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -19,16 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, deserialize
 
+from sa3_edge.adapters.lora import Adapter, AdapterFile, Array, Update
+from sa3_edge.errors import AdapterError, listed
 from sa3_edge.files import read_small
-from sa3_export.checkpoints.lora import Adapter, AdapterFile, Update
-from sa3_export.config.section import parse_json
-from sa3_export.errors import CheckpointError, listed
 
-Layers = dict[str, dict[str, Tensor]]  # by layer as the file names it, then by part
+Parts = Mapping[str, NDArray[Any]]
+Layers = dict[str, dict[str, NDArray[Any]]]  # by layer as the file names it, then by part
 Magnitudes = tuple[tuple[str, int], ...]
 
 # Each kind's magnitudes, in the order of use: the tensor's name and the axis of (outputs, inputs) that norms run over.
@@ -62,43 +63,78 @@ _PEFT_REFUSED = (
     "monteclora_config",
 )
 _PEFT_INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal", "mica")
+LARGEST_FILE = 4 << 30  # bytes; a LoRA of every layer of the published model, of rank 128, has 0.3 GB
 _LARGEST_CONFIG, _LARGEST_NUMBER = 16 << 20, 1e9
+_PEFT_CONFIG = "adapter_config.json"  # beside the file
 _PEFT_DEFAULT = 8  # of r and of lora_alpha
 
 
 @dataclass(frozen=True)
 class _Settings:
-    """How a file's tensors are meant. `scale` takes a layer's name and stored rank, raises CheckpointError."""
+    """How a file's tensors are meant. `scale` takes a layer's name and stored rank, raises AdapterError."""
 
     kind: str
     scale: Callable[[str, int], float]
 
 
+def fingerprint(file: AdapterFile) -> tuple[object, ...]:
+    """Changes when an adapter's files do: sizes and times. Raises AdapterError if they cannot be looked at."""
+    seen: list[object] = []
+    try:
+        for path in (file.path, file.path.with_name(_PEFT_CONFIG)):
+            if path == file.path or path.exists():
+                found = path.stat()
+                seen += [found.st_size, found.st_mtime_ns, found.st_ino]
+    except OSError as error:
+        raise AdapterError(f"{file.path} cannot be read: {error.strerror or error}") from None
+    return tuple(seen)
+
+
 def read_adapter(file: AdapterFile, weights: Mapping[str, tuple[int, ...]]) -> Adapter:
     """Read an adapter for a checkpoint with these weights, by layer, at least two-dimensional.
 
-    Raises CheckpointError, naming the tensors, for a file that is in neither layout, is of a kind that is not
+    Raises AdapterError, naming the tensors, for a file that is in neither layout, is of a kind that is not
     computed, or does not fit.
     """
-    try:
-        with safe_open(file.path, framework="pt", device="cpu") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
-            metadata = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file.path} is not a whole safetensors file: {error}") from None
+    tensors, metadata = _read_tensors(file.path)
     try:
         for pattern, read_settings in ((_REFERENCE_KEY, _reference_settings), (_PEFT_KEY, _peft_settings)):
             layers, strangers = _group(tensors, pattern)
             if layers:
                 if strangers:
-                    raise CheckpointError(f"not part of a LoRA that is known here: {listed(strangers)}")
+                    raise AdapterError(f"not part of a LoRA that is known here: {listed(strangers)}")
                 return Adapter(file, _updates(layers, weights, read_settings(file.path, metadata, layers)))
-        raise CheckpointError(f"neither the reference's LoRA layout nor PEFT's; it holds {listed(sorted(tensors))}")
-    except CheckpointError as error:
-        raise CheckpointError(f"{file.path}: {error}") from None
+        raise AdapterError(f"neither the reference's LoRA layout nor PEFT's; it holds {listed(sorted(tensors))}")
+    except AdapterError as error:
+        raise AdapterError(f"{file.path}: {error}") from None
 
 
-def _group(tensors: Mapping[str, Tensor], pattern: re.Pattern[str]) -> tuple[Layers, list[str]]:
+# By the format's name of the type. NumPy has no bf16: the upper halves of fp32.
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """A safetensors file's tensors, of real numbers or, for messages, of any type as bytes; and its metadata."""
+    try:
+        data = read_small(path, LARGEST_FILE)
+        # Checks the header: its length, every tensor's type, shape and place, that they fill the file.
+        stored = deserialize(data)  # type: ignore[no-untyped-call]
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise AdapterError(f"{path} is not a whole safetensors file: {error}") from None
+    except OSError as error:
+        raise AdapterError(f"{path} is not a whole safetensors file: {error.strerror or error}") from None
+    del data
+    tensors = {}
+    for name, tensor in stored:
+        flat: NDArray[Any] = np.frombuffer(tensor["data"], _DTYPES.get(tensor["dtype"], "u1"))
+        if tensor["dtype"] == "BF16":
+            flat = (flat.astype(np.uint32) << 16).view(np.float32)
+        tensors[name] = flat.reshape(tensor["shape"]) if tensor["dtype"] in _DTYPES else flat
+    return tensors, metadata
+
+
+def _group(tensors: Mapping[str, NDArray[Any]], pattern: re.Pattern[str]) -> tuple[Layers, list[str]]:
     """Tensors by layer and part, and the names of those that the pattern does not know."""
     layers: Layers = {}
     strangers = []
@@ -119,7 +155,7 @@ def _reference_settings(path: Path, metadata: Mapping[str, str], layers: Layers)
         kind = "dora-cols" if shapes and len(shapes[0]) == 2 and shapes[0][0] == 1 else "dora-rows"
     if not isinstance(kind, str) or kind not in KINDS:
         hint = " (its singular vectors are not in the file)" if str(kind).endswith("-xs") else ""
-        raise CheckpointError(f"adapter_type {kind!r} is not computed{hint}; only {', '.join(KINDS)} or dora")
+        raise AdapterError(f"adapter_type {kind!r} is not computed{hint}; only {', '.join(KINDS)} or dora")
 
     def scale(layer: str, stored: int) -> float:
         rank = _number(config, "rank", stored)
@@ -130,20 +166,20 @@ def _reference_settings(path: Path, metadata: Mapping[str, str], layers: Layers)
 
 
 def _peft_settings(path: Path, metadata: Mapping[str, str], layers: Layers) -> _Settings:
-    config_path = path.with_name("adapter_config.json")
+    config_path = path.with_name(_PEFT_CONFIG)
     has_magnitudes = any("magnitude" in parts for parts in layers.values())
     if not (config_path.exists() or config_path.is_symlink()):
         return _Settings("dora-rows" if has_magnitudes else "lora", lambda layer, stored: 1.0)
     try:
         config = _json_object(read_small(config_path, _LARGEST_CONFIG).decode(errors="replace"), config_path.name)
     except OSError as error:
-        raise CheckpointError(f"{config_path.name} cannot be read: {error.strerror or error}") from None
+        raise AdapterError(f"{config_path.name} cannot be read: {error.strerror or error}") from None
     if (kind := config.get("peft_type", "LORA")) != "LORA":
-        raise CheckpointError(f"peft_type {kind!r} is not computed, only LORA")
+        raise AdapterError(f"peft_type {kind!r} is not computed, only LORA")
     if refused := [key for key in _PEFT_REFUSED if config.get(key)]:
-        raise CheckpointError(f"{config_path.name} uses {listed(refused)}, which is not computed")
+        raise AdapterError(f"{config_path.name} uses {listed(refused)}, which is not computed")
     if (start := config.get("init_lora_weights", True)) not in _PEFT_INITIALISATIONS:
-        raise CheckpointError(
+        raise AdapterError(
             f"init_lora_weights {start!r} changes the base weights; save the adapter converted to plain LoRA "
             "(PEFT: path_initial_model_for_weight_conversion)"
         )
@@ -162,19 +198,19 @@ def _by_pattern(config: Mapping[str, Any], patterns_key: str, layer: str, key: s
     """Where PEFT looks a layer's number up: under the first pattern that fits the end of its name, else under `key`."""
     patterns = config.get(patterns_key) or {}
     if not isinstance(patterns, dict):
-        raise CheckpointError(f"{patterns_key} must be a JSON object, got {type(patterns).__name__}")
+        raise AdapterError(f"{patterns_key} must be a JSON object, got {type(patterns).__name__}")
     try:
         for pattern in patterns:
             _check_pattern(patterns_key, pattern)
             if re.match(rf"(.*\.)?({pattern})$", layer):
                 return patterns, pattern
     except re.error as error:
-        raise CheckpointError(f"{patterns_key} {pattern!r} is not a regular expression: {error}") from None
+        raise AdapterError(f"{patterns_key} {pattern!r} is not a regular expression: {error}") from None
     return config, key
 
 
 def _check_pattern(key: str, pattern: str) -> None:
-    """Raise CheckpointError for a regular expression of a stranger that could take long to match.
+    """Raise AdapterError for a regular expression of a stranger that could take long to match.
 
     It takes at most as many tries as there are choices: of the place where each repetition ends, of what is optional,
     of alternatives in groups.
@@ -182,13 +218,16 @@ def _check_pattern(key: str, pattern: str) -> None:
     text = re.sub(r"\\.", "", pattern)
     repetitions, choices = len(re.findall(r"[*+{]", text)), text.count("?") + text.count("|") * ("(" in text)
     if len(pattern) > 1000 or re.search(r"\)[*+{]", text) or "(?" in text or repetitions > 2 or choices > 8:
-        raise CheckpointError(f"{key} {pattern[:60]!r} is too intricate a regular expression; name the layers plainly")
+        raise AdapterError(f"{key} {pattern[:60]!r} is too intricate a regular expression; name the layers plainly")
 
 
 def _json_object(text: str, name: str) -> dict[str, Any]:
-    value = parse_json(text, name)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also for numbers of thousands of digits
+        raise AdapterError(f"{name} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise CheckpointError(f"{name} must be a JSON object, got {type(value).__name__}")
+        raise AdapterError(f"{name} must be a JSON object, got {type(value).__name__}")
     return value
 
 
@@ -197,7 +236,7 @@ def _number(config: Mapping[str, Any], key: str, default: float) -> float:
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST_NUMBER:
-        raise CheckpointError(
+        raise AdapterError(
             f"{key} must be a number, got {value!r:.40}" + (" (too large)" if type(value) in (int, float) else "")
         )
     return value
@@ -205,11 +244,11 @@ def _number(config: Mapping[str, Any], key: str, default: float) -> float:
 
 def _check_rank(layer: str, stored: int, rank: float) -> None:
     if stored != rank:
-        raise CheckpointError(f"{layer} is of rank {stored}, the config says {rank:g}")
+        raise AdapterError(f"{layer} is of rank {stored}, the config says {rank:g}")
 
 
 def _updates(layers: Layers, weights: Mapping[str, tuple[int, ...]], settings: _Settings) -> dict[str, Update]:
-    """The updates by the checkpoint's layer names. Raises CheckpointError with all that does not fit."""
+    """The updates by the checkpoint's layer names. Raises AdapterError with all that does not fit."""
     updates: dict[str, Update] = {}
     problems: dict[str, list[str]] = {}
     for layer, parts in layers.items():
@@ -223,11 +262,11 @@ def _updates(layers: Layers, weights: Mapping[str, tuple[int, ...]], settings: _
         else:
             updates[target] = _update(parts, KINDS[settings.kind], settings.scale(layer, parts["lora_A"].shape[0]))
     if problems:
-        raise CheckpointError("; ".join(f"{what}: {listed(names)}" for what, names in problems.items()))
+        raise AdapterError("; ".join(f"{what}: {listed(names)}" for what, names in problems.items()))
     return updates
 
 
-def _misfit(layer: str, parts: Mapping[str, Tensor], magnitudes: Magnitudes, shape: tuple[int, ...]) -> str | None:
+def _misfit(layer: str, parts: Parts, magnitudes: Magnitudes, shape: tuple[int, ...]) -> str | None:
     """What is wrong with a layer's tensors, for a weight of `shape`."""
     expected = {"lora_A", "lora_B"} | {name for name, _ in magnitudes}
     if parts.keys() != expected:
@@ -241,29 +280,27 @@ def _misfit(layer: str, parts: Mapping[str, Tensor], magnitudes: Magnitudes, sha
         )
     outputs, inputs = shape[0], math.prod(shape[1:])
     for name, tensor in parts.items():
-        if not tensor.is_floating_point() or not torch.isfinite(tensor.double().sum()):
+        if not np.issubdtype(tensor.dtype, np.floating) or not np.isfinite(tensor).all():
             return f"{layer}.{name} holds NaN, infinity or no real numbers"
     a, b = parts["lora_A"], parts["lora_B"]
-    rank = a.shape[0] if a.dim() else 0
-    if (
-        not rank
-        or a.dim() < 2
-        or a.flatten(1).shape[1] != inputs
-        or b.dim() < 2
-        or b.flatten(1).shape != (outputs, rank)
-    ):
+    rank = a.shape[0] if a.ndim else 0
+    if not rank or min(a.ndim, b.ndim) < 2 or a.size != rank * inputs or (len(b), b.size) != (outputs, outputs * rank):
         return f"{layer}: lora_A {tuple(a.shape)}, lora_B {tuple(b.shape)}, the weight is {shape}"
     for name, axis in magnitudes:
         tensor, size = parts[name], (outputs, inputs)[1 - axis]
-        if tensor.numel() != size or max(tensor.shape, default=0) != size:
+        if tensor.size != size or max(tensor.shape, default=0) != size:
             return f"{layer}: {name} {tuple(tensor.shape)}, the weight is {shape}, expected {size} values"
     return None
 
 
-def _update(parts: Mapping[str, Tensor], magnitudes: Magnitudes, scale: float) -> Update:
+def _update(parts: Parts, magnitudes: Magnitudes, scale: float) -> Update:
     return Update(
-        parts["lora_A"].flatten(1),
-        parts["lora_B"].flatten(1),
+        _rows(parts["lora_A"]),
+        _rows(parts["lora_B"]),
         scale,
-        tuple((parts[name].flatten(), axis) for name, axis in magnitudes),
+        tuple((parts[name].ravel(), axis) for name, axis in magnitudes),
     )
+
+
+def _rows(tensor: NDArray[Any]) -> Array:
+    return tensor.reshape(len(tensor), -1)

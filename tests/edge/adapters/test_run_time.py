@@ -1,0 +1,110 @@
+"""Adapters that are merged when a graph is loaded: one field of a request, no export, no torch."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from sa3_edge.adapters.lora import AdapterFile
+from sa3_edge.clips.record import read_record
+from sa3_edge.errors import AdapterError, RequestError
+from sa3_edge.generation.pipeline import Pipeline
+from sa3_edge.generation.request import GenerationRequest
+from sa3_edge.manifest import FILE_NAME
+from sa3_edge.models.catalog import DEMO
+from tests.conftest import RunCli
+
+LAYERS = {
+    "transformer.layers.0.self_attn.to_qkv": (384, 128),
+    "conditioners.seconds_total.embedder.embedding.1": (64, 256),
+}
+REQUEST = GenerationRequest("lofi piano", seconds=2, seed=3, steps=2)
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    return _write(tmp_path / "tape.safetensors", LAYERS)
+
+
+def _write(path: Path, layers: dict[str, tuple[int, int]]) -> Path:
+    random = np.random.default_rng(1)
+    tensors = {}
+    for layer, (outputs, inputs) in layers.items():
+        tensors[f"{layer}.lora_A.weight"] = random.normal(size=(2, inputs)).astype(np.float32) / 8
+        tensors[f"{layer}.lora_B.weight"] = random.normal(size=(outputs, 2)).astype(np.float32) / 8
+    save_file(tensors, path)
+    return path
+
+
+def test_a_warm_pipeline_switches_adapters_and_reloads_only_what_they_change(tiny_bundle: Path, adapter: Path) -> None:
+    pipeline = Pipeline.load(tiny_bundle, keep_loaded=True)
+    alone = pipeline.generate(REQUEST)
+    adapted = pipeline.generate(replace(REQUEST, adapters=(AdapterFile(adapter),)))
+    assert {key for key in adapted.timings if key.endswith(".load")} == {"conditioner.load", "denoiser.load"}
+    assert np.abs(adapted.latents - alone.latents).max() > 1e-3
+    again = pipeline.generate(replace(REQUEST, adapters=(AdapterFile(adapter),)))
+    assert not [key for key in again.timings if key.endswith(".load")]
+    assert np.array_equal(again.latents, adapted.latents)
+    nothing = pipeline.generate(replace(REQUEST, adapters=(AdapterFile(adapter, 0.0),)))
+    assert np.array_equal(nothing.latents, alone.latents)
+
+
+def test_a_clip_says_its_adapters_and_regenerate_finds_them_by_hash(
+    tiny_bundle: Path, adapter: Path, tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, again = tmp_path / "clip.wav", tmp_path / "again.wav"
+    options = ("--model", tiny_bundle, "--seconds", 2, "--seed", 3, "--steps", 2)
+    code, _, err = run_cli("generate", "lofi piano", *options, "--lora", f"{adapter}:0.6", "-o", clip)
+    assert code == 0, err
+    record = read_record(clip)
+    assert [(each.file, each.strength) for each in record.adapters] == [("tape.safetensors", 0.6)]
+    assert str(tmp_path) not in json.dumps(record.options)
+
+    adapter.rename(tmp_path / "renamed.safetensors")
+    code, _, err = run_cli("regenerate", clip, "--model", tiny_bundle, "-o", again)
+    assert code == 0, err
+    assert _samples(clip) == _samples(again)
+
+    (tmp_path / "renamed.safetensors").unlink()
+    code, _, err = run_cli("regenerate", clip, "--model", tiny_bundle, "-o", tmp_path / "third.wav")
+    assert code == 2
+    assert "tape.safetensors, which is not there any more as it was" in err
+
+
+def _samples(path: Path) -> bytes:
+    import soundfile
+
+    samples: bytes = soundfile.read(path, dtype="float32")[0].tobytes()
+    return samples
+
+
+def test_what_cannot_be_merged_is_refused(tiny_bundle: Path, adapter: Path, tmp_path: Path) -> None:
+    pipeline = Pipeline.load(tiny_bundle)
+    wrong = _write(tmp_path / "wrong.safetensors", {"transformer.layers.0.self_attn.to_qkv": (384, 64)})
+    with pytest.raises(AdapterError, match="the weight is \\(384, 128\\)"):
+        pipeline.generate(replace(REQUEST, adapters=(AdapterFile(wrong),)))
+    (tmp_path / "cut.safetensors").write_bytes(adapter.read_bytes()[:-1])
+    with pytest.raises(AdapterError, match="not a whole safetensors file"):
+        pipeline.generate(replace(REQUEST, adapters=(AdapterFile(tmp_path / "cut.safetensors"),)))
+    with pytest.raises(RequestError, match="export the model again"):
+        Pipeline.load(DEMO).generate(replace(REQUEST, adapters=(AdapterFile(adapter),)))
+
+
+def test_a_manifest_that_lies_about_weights_is_found_out(tiny_bundle: Path, adapter: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from sa3_edge.errors import EngineError
+
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    described = json.loads((bundle / FILE_NAME).read_text())
+    layer = described["graphs"]["denoiser"]["artifacts"]["onnx"]["layers"][
+        "model.model.transformer.layers.0.self_attn.to_qkv"
+    ]
+    layer["parts"][0]["initializer"] = "dit.preprocess_conv.weight"
+    (bundle / FILE_NAME).write_text(json.dumps(described))
+    with pytest.raises(EngineError, match="is not the weight that the manifest says it is"):
+        Pipeline.load(bundle).generate(replace(REQUEST, adapters=(AdapterFile(adapter),)))
