@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from sa3_edge.bundle import Bundle
     from sa3_edge.clips.options import ClipOptions, FileOptions
     from sa3_edge.clips.render import Clip, render
-    from sa3_edge.errors import BundleError, DownloadError, EngineError, RequestError, Sa3Error
+    from sa3_edge.errors import AdapterError, BundleError, DownloadError, EngineError, RequestError, Sa3Error
     from sa3_edge.generation.made import Generation, Stream
     from sa3_edge.generation.pipeline import Pipeline
     from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
 
 __all__ = [
+    "AdapterError",
     "AudioSource",
     "Bundle",
     "BundleError",
@@ -47,7 +48,9 @@ _HOMES = {
     "Bundle": "sa3_edge.bundle",
     **dict.fromkeys(("ClipOptions", "FileOptions"), "sa3_edge.clips.options"),
     **dict.fromkeys(("Clip", "render"), "sa3_edge.clips.render"),
-    **dict.fromkeys(("BundleError", "DownloadError", "EngineError", "RequestError", "Sa3Error"), "sa3_edge.errors"),
+    **dict.fromkeys(
+        ("AdapterError", "BundleError", "DownloadError", "EngineError", "RequestError", "Sa3Error"), "sa3_edge.errors"
+    ),
     "AudioSource": "sa3_edge.audio.recording",
     **dict.fromkeys(("Generation", "Stream"), "sa3_edge.generation.made"),
     "Pipeline": "sa3_edge.generation.pipeline",

@@ -71,6 +71,7 @@ def request_schema() -> Schema:
         "description": "What to edit: the id of an uploaded recording or of a generation.",
         "pattern": "^(rec|gen)-[0-9a-f]{32}$",
     }
+    del properties["lora"]  # it names files of this machine
     properties["seed"] |= {"minimum": 0, "maximum": SEEDS - 1}
     properties["seconds"] |= {"exclusiveMinimum": 0}
     properties["model"] = {"type": ["string", "null"], "description": "An installed model; the server's by default."}
