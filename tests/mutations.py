@@ -223,10 +223,11 @@ def mutated(pipeline: Pipeline, mutation: RunMutation) -> Iterator[None]:
     """Within, the pipeline's graph is given or gives zeros where the mutation says."""
     real = pipeline.graphs.run
 
-    def run(graph: Any, inputs: Any) -> Any:
+    def run(graph: Any, inputs: Any, *adapters: Any) -> Any:
         if graph != mutation.graph:
-            return real(graph, inputs)
-        outputs = real(graph, {n: np.zeros_like(x) if n in mutation.zeros else x for n, x in inputs.items()})
+            return real(graph, inputs, *adapters)
+        inputs = {n: np.zeros_like(x) if n in mutation.zeros else x for n, x in inputs.items()}
+        outputs = real(graph, inputs, *adapters)
         return {n: np.zeros_like(x) if n in mutation.zeros else x for n, x in outputs.items()}
 
     with pytest.MonkeyPatch.context() as patch:

@@ -46,7 +46,7 @@ class _Extra:
 
 
 _EXTRAS = {
-    "export": _Extra("pull and export", ("filelock", "huggingface_hub", "onnx", "onnxscript", "safetensors", "torch")),
+    "export": _Extra("pull and export", ("filelock", "huggingface_hub", "onnx", "onnxscript", "torch")),
     "openvino": _Extra("--engine openvino", ("openvino",)),
     "coreml": _Extra("--engine coreml", ("coremltools",), systems=("darwin",)),
     "serve": _Extra("serve and ui", ("psutil", "python-multipart", "starlette", "uvicorn")),

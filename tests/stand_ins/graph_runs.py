@@ -16,9 +16,9 @@ class NotedRuns(list[tuple[GraphName, Tensors]]):
         super().__init__()
         run = pipeline.graphs.run
 
-        def noted(graph: GraphName, inputs: Tensors) -> Any:
+        def noted(graph: GraphName, inputs: Tensors, *rest: Any) -> Any:
             self.append((graph, inputs))
-            return run(graph, inputs)
+            return run(graph, inputs, *rest)
 
         patch.setattr(pipeline.graphs, "run", noted)
 

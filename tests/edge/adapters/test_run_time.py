@@ -1,6 +1,7 @@
 """Adapters that are merged when a graph is loaded: one field of a request, no export, no torch."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from safetensors.numpy import save_file
 
 from sa3_edge.adapters.lora import AdapterFile
 from sa3_edge.clips.record import read_record
-from sa3_edge.errors import AdapterError, RequestError
+from sa3_edge.errors import AdapterError, EngineError, RequestError
 from sa3_edge.generation.pipeline import Pipeline
 from sa3_edge.generation.request import GenerationRequest
 from sa3_edge.manifest import FILE_NAME
-from sa3_edge.models.catalog import DEMO
+from sa3_edge.models.catalog import DEMO, resolve_model
 from tests.conftest import RunCli
 
 LAYERS = {
@@ -89,15 +90,17 @@ def test_what_cannot_be_merged_is_refused(tiny_bundle: Path, adapter: Path, tmp_
     (tmp_path / "cut.safetensors").write_bytes(adapter.read_bytes()[:-1])
     with pytest.raises(AdapterError, match="not a whole safetensors file"):
         pipeline.generate(replace(REQUEST, adapters=(AdapterFile(tmp_path / "cut.safetensors"),)))
+    older = tmp_path / "older"
+    shutil.copytree(resolve_model(DEMO), older)
+    described = json.loads((older / FILE_NAME).read_text())
+    for artifact in ("conditioner", "denoiser"):
+        del described["graphs"][artifact]["artifacts"]["onnx"]["layers"]
+    (older / FILE_NAME).write_text(json.dumps(described))
     with pytest.raises(RequestError, match="export the model again"):
-        Pipeline.load(DEMO).generate(replace(REQUEST, adapters=(AdapterFile(adapter),)))
+        Pipeline.load(older).generate(replace(REQUEST, adapters=(AdapterFile(adapter),)))
 
 
 def test_a_manifest_that_lies_about_weights_is_found_out(tiny_bundle: Path, adapter: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from sa3_edge.errors import EngineError
-
     bundle = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, bundle)
     described = json.loads((bundle / FILE_NAME).read_text())

@@ -88,6 +88,6 @@ def test_any_values_are_taken_or_refused(chosen: dict[str, int]) -> None:
 
 def test_every_option_of_this_room_is_tried() -> None:
     tried = set(_VALUES) | {"prompt", "seed", "steps", "headroom", "cfg", "apg", "negative_prompt", "init_audio"}
-    tried |= {"schedule", "splice", "limiter"}
+    tried |= {"schedule", "splice", "limiter", "lora"}
     assert set(options_of(ClipOptions)) == tried
     assert all(_VALUES[name] != default_of(options_of(ClipOptions)[name]) for name in _VALUES)

@@ -101,10 +101,10 @@ def test_the_monotonic_schedule_never_rises_above_the_noise_level(pipeline: Pipe
         levels: list[float] = []
         real = pipeline.graphs.run
 
-        def watch(graph: Any, inputs: Any, levels: list[float] = levels, real: Any = real) -> Any:
+        def watch(graph: Any, inputs: Any, *rest: Any, levels: list[float] = levels, real: Any = real) -> Any:
             if graph == "denoiser":
                 levels.append(float(inputs["t"][0]))
-            return real(graph, inputs)
+            return real(graph, inputs, *rest)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pipeline.graphs, "run", watch)
@@ -511,9 +511,9 @@ def test_guidance_of_one_runs_the_denoiser_once_a_step(pipeline: Pipeline, monke
     calls: list[str] = []
     real = pipeline.graphs.run
 
-    def watch(graph: Any, inputs: Any) -> Any:
+    def watch(graph: Any, *rest: Any) -> Any:
         calls.append(graph)
-        return real(graph, inputs)
+        return real(graph, *rest)
 
     monkeypatch.setattr(pipeline.graphs, "run", watch)
     for scale, expected in ((1.0, 8), (3.0, 16)):
@@ -573,10 +573,10 @@ def test_a_clip_goes_on_from_latents_as_from_the_recording_that_they_are_of(pipe
     prepared: list[Any] = []
     real = pipeline.graphs.run
 
-    def spy(graph: Any, inputs: Any) -> Any:
+    def spy(graph: Any, inputs: Any, *rest: Any) -> Any:
         if graph == "conditioner":
             prepared.append(inputs)
-        return real(graph, inputs)
+        return real(graph, inputs, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline.graphs, "run", spy)

@@ -95,10 +95,10 @@ def test_the_engine_says_whether_tiles_are_full(monkeypatch: pytest.MonkeyPatch,
     given: list[int] = []
     run = pipeline.graphs.run
 
-    def noting(graph: GraphName, inputs: Any) -> Any:
+    def noting(graph: GraphName, inputs: Any, *rest: Any) -> Any:
         if graph == "decoder":
             given.append(inputs["latents"].shape[-1])
-        return run(graph, inputs)
+        return run(graph, inputs, *rest)
 
     monkeypatch.setattr(pipeline.graphs, "run", noting)
     monkeypatch.setattr(type(pipeline.graphs.engine), "wants_full_tiles", lambda *asked: full)
