@@ -48,6 +48,34 @@ ComputeUnitsOption = Annotated[
 ]
 _ENGINES = "onnxruntime, openvino, openvino-bf16, coreml or onnxruntime-coreml"
 EngineOption = Annotated[str, typer.Option("--engine", help=f"What runs the graphs: {_ENGINES}.")]
+CountOption = Annotated[
+    int, typer.Option("--count", help="Several clips, of seeds S, S+1, ...", rich_help_panel=OUTPUT)
+]
+BestOfOption = Annotated[
+    int,
+    typer.Option(
+        "--best-of", help="Make clips of so many seeds, keep the one that measures best.", rich_help_panel=OUTPUT
+    ),
+]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Measure the clip and say its faults; see check.", rich_help_panel=OUTPUT)
+]
+TakesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--takes",
+        help="So many clips into a folder (--output) with a page to hear, compare and star them.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object a clip.", rich_help_panel=OUTPUT)]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=OUTPUT)]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Also print engine, bundle and all times.", rich_help_panel=OUTPUT)
+]
+PlayOption = Annotated[
+    bool, typer.Option("--play", help="Play each clip while it is decoded (extra: play).", rich_help_panel=OUTPUT)
+]
 FormatsOption = Annotated[
     str | None, typer.Option("--formats", help="Formats to export, comma-separated: onnx, coreml.", show_default="onnx")
 ]
@@ -100,20 +128,10 @@ def generate(
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
-    count: Annotated[int, typer.Option(help="Several clips, of seeds S, S+1, ...", rich_help_panel=OUTPUT)] = 1,
-    best_of: Annotated[
-        int, typer.Option(help="Make clips of so many seeds, keep the one that measures best.", rich_help_panel=OUTPUT)
-    ] = 1,
-    check: Annotated[
-        bool, typer.Option("--check", help="Measure the clip and say its faults; see check.", rich_help_panel=OUTPUT)
-    ] = False,
-    takes: Annotated[
-        int | None,
-        typer.Option(
-            help="So many clips into a folder (--output) with a page to hear, compare and star them.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    count: CountOption = 1,
+    best_of: BestOfOption = 1,
+    check: CheckOption = False,
+    takes: TakesOption = None,
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -121,14 +139,10 @@ def generate(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a clip.", rich_help_panel=OUTPUT)] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=OUTPUT)] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also print engine, bundle and all times.", rich_help_panel=OUTPUT)
-    ] = False,
-    play: Annotated[
-        bool, typer.Option("--play", help="Play each clip while it is decoded (extra: play).", rich_help_panel=OUTPUT)
-    ] = False,
+    json: JsonLines = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    play: PlayOption = False,
     **options: Any,
 ) -> None:
     """Make a clip from a prompt, or from a recording.
@@ -197,24 +211,48 @@ def info(file: Annotated[Path, typer.Argument(help="A clip that sa3-edge made.")
 
 @app.command()
 @takes(ClipOptions, changes=True)
-@takes(FileOptions, without=("save_latents",))
+@takes(FileOptions)
 def regenerate(
-    file: Annotated[Path, typer.Argument(help="A clip that sa3-edge made.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Clips that sa3-edge made.")],
     *,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Another model.")] = None,
-    engine: Annotated[str | None, typer.Option(help=f"Another engine: {_ENGINES}.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Another model.", show_default=False)] = "",
+    engine: EngineOption = "onnxruntime",
+    threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
-    json: Json = False,
+    count: CountOption = 1,
+    best_of: BestOfOption = 1,
+    check: CheckOption = False,
+    takes: TakesOption = None,
+    json: JsonLines = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    play: PlayOption = False,
     **options: Any,
 ) -> None:
-    """Render a clip again from the request in its tags, with changes.
+    """Render clips again from the requests in their tags, with changes. Several go into a folder, --output.
 
-    Example: sa3-edge regenerate piano.flac --seed 7
+    Examples:
+
+    sa3-edge regenerate piano.flac --seed 7
+
+    sa3-edge regenerate piano.flac rain.wav --format ogg -o as-ogg
+
+    sa3-edge regenerate fill.wav --init-audio moved/song.flac
     """
+    from sa3_edge.cli import generate as single
     from sa3_edge.cli import regenerate as again
+    from sa3_edge.errors import RequestError
 
     changes = {name: options[name] for name in options_of(ClipOptions) if options[name] is not None}
-    again.regenerate(file, changes, chosen(FileOptions, options), model, engine, compute_units, json)
+    kept = chosen(FileOptions, options)
+    units = single.compute_units(engine, compute_units)
+    run = single.RunOptions(model, engine, threads, json, quiet, verbose, play, units, check, best_of)
+    if takes is None:
+        again.regenerate(files, changes, kept, count, run)
+    elif count != 1 or len(files) > 1:
+        raise RequestError("--takes does not go with --count or several clips")
+    else:
+        again.takes(files[0], changes, takes, kept, run)
 
 
 @app.command()

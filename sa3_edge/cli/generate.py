@@ -1,7 +1,7 @@
 """`sa3-edge generate PROMPT`: one prompt, one clip or several of successive seeds."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sa3_edge.cli.display import err, note, print_json, stage_bars, standard_out
 from sa3_edge.cli.play import open_player
 from sa3_edge.cli.printable import printable
 from sa3_edge.clips.options import ClipOptions, FileOptions
-from sa3_edge.clips.render import Clip, prepare
+from sa3_edge.clips.render import Clip, Job, prepare
 from sa3_edge.engines import TAKE_COMPUTE_UNITS
 from sa3_edge.errors import RequestError, Sa3Error
 from sa3_edge.generation.pipeline import Pipeline
@@ -62,14 +62,22 @@ def open_pipeline(options: RunOptions, *, keep_loaded: bool = False) -> Pipeline
     )
 
 
-def run(
-    clip_options: ClipOptions,
-    count: int,
-    files: FileOptions,
-    options: RunOptions,
-    opened: Callable[[Pipeline], None] = lambda pipeline: None,
-) -> None:
-    """Generate, write the files, say what was made; each clip as soon as it is there. `opened` is told the pipeline."""
+@dataclass(frozen=True)
+class Work:
+    """A clip, or several seeds of one, with all settled that needs no model; `opened` is told the pipeline."""
+
+    job: Job
+    model: str
+    opened: Callable[[Pipeline], None] = lambda pipeline: None
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the sound becomes no file."""
+        return self.job.files[0].audio is None
+
+
+def settle(clip_options: ClipOptions, count: int, files: FileOptions, options: RunOptions) -> Work:
+    """What is to be made, refused as far as that can be known before any work. Raises RequestError."""
     to_stdout = files.output == STDOUT
     if to_stdout:
         if sys.stdout is None:
@@ -80,21 +88,42 @@ def run(
     job = prepare(clip_options, files, count, elsewhere=to_stdout, check=options.check, best_of=options.best_of)
     if to_stdout and (count > 1 or options.json):
         raise RequestError("standard output takes one clip, without --json")
-    player = open_player() if options.play else None
-    pipeline = open_pipeline(options)
-    opened(pipeline)
-    several_passes = bool(job.piece.passes(pipeline.bundle.manifest))
-    if several_passes and clip_options.seed is None and not (options.json or options.quiet):
+    return Work(job, options.model)
+
+
+def run(clip_options: ClipOptions, count: int, files: FileOptions, options: RunOptions) -> None:
+    """Generate, write the files, say what was made; each clip as soon as it is there."""
+    work = settle(clip_options, count, files, options)
+    if clip_options.seed is None and not (options.json or options.quiet):
+        work = replace(work, opened=lambda pipeline: _say_how_to_go_on(work.job, pipeline))
+    make([work], options)
+
+
+def _say_how_to_go_on(job: Job, pipeline: Pipeline) -> None:
+    if job.piece.passes(pipeline.bundle.manifest):
         note(f"if this is interrupted, the same command with --seed {job.seeds[0]} goes on where it was")
-    with stage_bars(STAGES, quiet=options.json or options.quiet, clips=count * options.best_of) as bars:
-        for clip in job.run(pipeline, bars, sink=_StandardOutput() if to_stdout else None, hear=player):
-            if player is not None:
-                player.finish()
-            if options.json:
-                print_json(clip.report)
-            elif not options.quiet:
-                summarize(clip, bars.result, options.verbose)
-            bars.next_clip()
+
+
+def make(works: Sequence[Work], options: RunOptions) -> None:
+    """Make one work after another, write the files, say what was made; a model stays open while works name it."""
+    player = open_player() if options.play else None
+    clips = sum(len(work.job.seeds) for work in works)
+    pipeline, model = None, None
+    with stage_bars(STAGES, quiet=options.json or options.quiet, clips=clips) as bars:
+        for work in works:
+            if pipeline is None or work.model != model:
+                model = work.model
+                pipeline = open_pipeline(replace(options, model=model))
+            work.opened(pipeline)
+            sink = _StandardOutput() if work.to_stdout else None
+            for clip in work.job.run(pipeline, bars, sink=sink, hear=player):
+                if player is not None:
+                    player.finish()
+                if options.json:
+                    print_json(clip.report)
+                elif not options.quiet:
+                    summarize(clip, bars.result, options.verbose)
+                bars.next_clip()
 
 
 class _StandardOutput:

@@ -1,6 +1,8 @@
 """`sa3-edge info FILE` and `sa3-edge regenerate FILE`: how a clip was made, and making it again."""
 
+from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,13 @@ import msgspec
 from sa3_edge.audio.formats import FORMATS, stored_bits
 from sa3_edge.cli import generate
 from sa3_edge.cli.display import note, print_json, print_line
-from sa3_edge.cli.options import spelled
+from sa3_edge.cli.options import chosen, spelled
 from sa3_edge.clips.options import ClipOptions, FileOptions
-from sa3_edge.clips.record import Record, find_adapters, find_recording, read_record, recorded_options
-from sa3_edge.engines import DEFAULT_ENGINE
+from sa3_edge.clips.record import Record, find_adapters, find_recording, model_of, read_record, recorded_options
+from sa3_edge.clips.request import with_sections_read
 from sa3_edge.errors import RequestError
 from sa3_edge.files import sha256_of
 from sa3_edge.generation.pipeline import Pipeline
-from sa3_edge.manifest import FILE_NAME
-from sa3_edge.models.catalog import PUBLISHED, installed_models
 
 _MOST_STEPS_UNASKED = 500  # ten times those of the models that take most
 
@@ -41,36 +41,84 @@ def info(path: Path, json: bool) -> None:
 
 
 def regenerate(
-    path: Path,
-    changes: dict[str, Any],
-    files: FileOptions,
-    model: str | None,
-    engine: str | None,
-    compute_units: str | None,
-    json: bool,
+    paths: list[Path], changes: dict[str, Any], files: FileOptions, count: int, run: generate.RunOptions
 ) -> None:
-    """Render a clip again, with changes by option; notes say if model or engine differ from the original's.
+    """Render clips again, with changes by option; notes say if model, engine or recording differ from the original's.
 
-    The clip's tags, which anyone may have written, choose neither the engine nor a folder.
-    Raises RequestError if the recording that it was made from is gone or altered.
+    `run` names a model, or "" for each clip's own; of several clips `files.output` is the folder. A clip's tags, which
+    anyone may have written, choose neither the engine nor a folder. Raises RequestError before any work, also if a
+    recording that a clip was made from is gone or altered and no other was named.
     """
+    if len(paths) > 1:
+        _check_several(paths, files)
+    said: set[str] = set()
+    works = []
+    for path in paths:
+        record, options = _with_changes(path, changes)
+        output = files.output
+        if len(paths) > 1 and output is not None:
+            suffix = f".{files.format}" if files.format else path.suffix
+            output = output / path.with_suffix(suffix).name
+            output.parent.mkdir(parents=True, exist_ok=True)
+        own = replace(run, model=run.model or model_of(record, path))
+        work = generate.settle(options, count, _as_the_original(replace(files, output=output), path), own)
+        works.append(replace(work, opened=partial(_say_differences, record, options, said)))
+    generate.make(works, run)
+
+
+def takes(path: Path, changes: dict[str, Any], count: int, files: FileOptions, run: generate.RunOptions) -> None:
+    """Make so many takes of a clip's request, with changes, of its seed and those after it; and their page."""
+    from sa3_edge.cli import takes as folder_of_takes
+
+    record, options = _with_changes(path, changes)
+    if files.output is None:
+        files = replace(files, output=path.with_name(f"{path.stem}-takes"))
+    if files.format is None:
+        files = replace(files, format=path.suffix.lower().removeprefix("."))
+    folder_of_takes.run(options, count, files, replace(run, model=run.model or model_of(record, path)))
+
+
+def _with_changes(path: Path, changes: dict[str, Any]) -> tuple[Record, ClipOptions]:
+    """A clip's record, and what is asked for now. Raises RequestError."""
     record = read_record(path)
     options = recorded_options(record, path)
     if options.init_audio is not None and "init_audio" not in changes:
         options = replace(options, init_audio=find_recording(record, options.init_audio, path))
     if record.adapters and "lora" not in changes:
         options = replace(options, lora=find_adapters(record, path))
+    if "sections" in changes:  # a file of them says the prompts too
+        asked = with_sections_read(chosen(ClipOptions, changes))
+        changes = {**changes, "sections": asked.sections, "section_prompt": asked.section_prompt}
     options = replace(options, **changes)
     _check_effort(options, path, changes)
-    engine = engine or DEFAULT_ENGINE
-    units = generate.compute_units(engine, compute_units)
-    run_options = generate.RunOptions(model or model_of(record, path), engine, None, json, compute_units=units)
+    return record, options
 
-    def opened(pipeline: Pipeline) -> None:
-        for difference in _differences(record, pipeline):
+
+def _check_several(paths: list[Path], files: FileOptions) -> None:
+    folder = files.output
+    if folder is not None:
+        if folder == generate.STDOUT or folder.is_file() or folder.suffix.lower().removeprefix(".") in FORMATS:
+            raise RequestError(f"several clips go into a folder; -o {folder} is none")
+        names = Counter(path.stem if files.format else path.name for path in paths)
+        name, times = names.most_common(1)[0]
+        if times > 1:
+            raise RequestError(f"{times} of the clips are called {name}, and {folder} takes one of that name")
+    if files.save_latents is not None:
+        raise RequestError("--save-latents takes the latents of one clip")
+
+
+def _say_differences(record: Record, options: ClipOptions, said: set[str], pipeline: Pipeline) -> None:
+    """Note how model, engine and recording differ from the original's; each difference once."""
+    for difference in (*_differences(record, pipeline), *_other_recording(record, options)):
+        if difference not in said:
             note(spelled(difference))
+            said.add(difference)
 
-    generate.run(options, 1, _as_the_original(files, path), run_options, opened)
+
+def _other_recording(record: Record, options: ClipOptions) -> list[str]:
+    if options.init_audio is None or record.source_sha256 in (None, sha256_of(options.init_audio)):
+        return []
+    return [f"the recording differs: {options.init_audio} is not what the original was made from"]
 
 
 def _as_the_original(files: FileOptions, path: Path) -> FileOptions:
@@ -91,26 +139,6 @@ def _check_effort(options: ClipOptions, path: Path, changes: dict[str, Any]) -> 
         raise RequestError(
             f"{path} says it was made in {options.steps} steps, which takes long; if they are meant, say so: `steps`"
         )
-
-
-def model_of(record: Record, path: Path) -> str:
-    """What to load for a clip: the model by its name, else what is installed of the same bundle.
-
-    Anyone may have written a clip, so it has no bundle run that lies in a folder. Raises RequestError.
-    """
-    installed, model = installed_models(), record.model
-    if model in installed:
-        return model
-    for name, folder in installed.items():
-        manifest = folder / FILE_NAME
-        if manifest.is_file() and sha256_of(manifest) == record.bundle:
-            return name
-    if model in PUBLISHED and not Path(model).exists():
-        return model  # not installed, which loading says
-    raise RequestError(
-        f"{path} was made by a bundle that is not installed, {record.model_name} ({record.bundle[:12]}); "
-        "name its folder: `model`"
-    )
 
 
 def _differences(record: Record, pipeline: Pipeline) -> list[str]:

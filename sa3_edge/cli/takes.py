@@ -5,10 +5,9 @@ from pathlib import Path
 
 from sa3_edge.cli import generate
 from sa3_edge.cli.display import print_json, print_line
-from sa3_edge.cli.regenerate import model_of
 from sa3_edge.clips.files import encoding_of, slug
 from sa3_edge.clips.options import ClipOptions, FileOptions
-from sa3_edge.clips.record import read_record
+from sa3_edge.clips.record import model_of, read_record
 from sa3_edge.errors import RequestError
 from sa3_edge.models.catalog import DEFAULT
 

@@ -21,7 +21,8 @@ from sa3_edge.errors import RequestError
 from sa3_edge.files import entries_of, is_file, sha256_of
 from sa3_edge.generation.made import Stream
 from sa3_edge.generation.pipeline import Pipeline
-from sa3_edge.manifest import Adapter
+from sa3_edge.manifest import FILE_NAME, Adapter
+from sa3_edge.models.catalog import PUBLISHED, installed_models
 
 _KEY = "sa3-edge"
 _LARGEST_RECORDING = 8 << 30  # bytes that are read to see whether a file is the recording
@@ -143,6 +144,26 @@ def recorded_options(record: Record, clip: Path) -> ClipOptions:
         return ClipOptions(**{**typed_options(record.options), "prompt": record.prompt})
     except RequestError as error:
         raise RequestError(f"the request in {clip} cannot be made by this sa3-edge: {error}") from None
+
+
+def model_of(record: Record, path: Path) -> str:
+    """What to load for a clip: the model by its name, else what is installed of the same bundle.
+
+    Anyone may have written a clip, so it has no bundle run that lies in a folder. Raises RequestError.
+    """
+    installed, model = installed_models(), record.model
+    if model in installed:
+        return model
+    for name, folder in installed.items():
+        manifest = folder / FILE_NAME
+        if manifest.is_file() and sha256_of(manifest) == record.bundle:
+            return name
+    if model in PUBLISHED and not Path(model).exists():
+        return model  # not installed, which loading says
+    raise RequestError(
+        f"{path} was made by a bundle that is not installed, {record.model_name} ({record.bundle[:12]}); "
+        "name its folder: `model`"
+    )
 
 
 def find_recording(record: Record, recording: Path, clip: Path) -> Path:
