@@ -135,7 +135,8 @@ def generate(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="A list instead of PROMPT: text, or JSONL with options a line; --output is its folder. Resumable.",
+            help="A list instead of PROMPT: a prompt or JSON a line, or CSV; - is standard input. --output is its "
+            "folder. Resumable.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

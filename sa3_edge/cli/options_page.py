@@ -11,13 +11,15 @@ import typer
 
 from sa3_edge.cli.app import app
 from sa3_edge.cli.defaults import DEFAULTS, PREFIX
-from sa3_edge.clips.options import ClipOptions, json_schema, options_of
+from sa3_edge.clips.list_file import KEYS
+from sa3_edge.clips.options import ClipOptions, json_schema
 
 _HEAD = f"""# Commands and options
 
 Made from the commands' own help by `make docs-options`; a test checks that it is current.
 
-*list*: may be a key of a line of a JSONL list, of a request to the server, and of a clip's record, with `_` for `-`.
+*list*: may be said by a line of a list (JSON or a table), with `_` for `-`. What is said of a clip's sound may also be
+in a request to the server, and is in a clip's record.
 *default*: may be set once, in `config.toml` in the folder that `sa3-edge doctor` names, or as a variable
 `{PREFIX}NAME`.
 """
@@ -51,7 +53,7 @@ def _row(each: Any, *, marks: bool) -> str:
     said = [_text(each.help)]
     if each.default not in (None, "", False, True, ()) and each.show_default:
         said.append(f"Default: `{each.default}`.")
-    uses = {"list": each.name in options_of(ClipOptions), "default": each.name in DEFAULTS}
+    uses = {"list": each.name in KEYS, "default": each.name in DEFAULTS}
     marked = ", ".join(name for name, holds in uses.items() if holds and marks)
     return f"| {flags} | {' '.join(said)} | {marked} |"
 

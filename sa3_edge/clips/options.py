@@ -24,6 +24,7 @@ class About:
     always_recorded: False for an option that came after the first clips: it is in a record only where it says
         something, so that an older sa3-edge, and apps, read all clips that they can make
     is_time: seconds, which people may also write as minutes:seconds
+    in_lists: whether a line of a list may say it; all options of a clip may be there
     """
 
     help: str
@@ -33,6 +34,7 @@ class About:
     may_be_default: bool = False
     always_recorded: bool = True
     is_time: bool = False
+    in_lists: bool = False
 
 
 def option(default: Any, help: str, **about: Any) -> Any:
@@ -184,12 +186,19 @@ class FileOptions:
         "The file to write; - is standard output; named after the prompt by default.",
         short="-o",
         panel=OUTPUT,
+        in_lists=True,
     )
     save_latents: Path | None = option(None, "Also write the latents, (1, C, T) float32 .npy.", panel=OUTPUT)
     format: str | None = option(
-        None, "wav, flac, ogg, opus or mp3; by the output's name, else wav.", panel=OUTPUT, may_be_default=True
+        None,
+        "wav, flac, ogg, opus or mp3; by the output's name, else wav.",
+        panel=OUTPUT,
+        may_be_default=True,
+        in_lists=True,
     )
-    bits: str | None = option(None, "16, 24 (default) or float (wav only).", panel=OUTPUT, may_be_default=True)
+    bits: str | None = option(
+        None, "16, 24 (default) or float (wav only).", panel=OUTPUT, may_be_default=True, in_lists=True
+    )
     sidecar: bool = option(False, "Also write FILE.json: request, model, timings.", panel=OUTPUT)
     overwrite: bool = option(False, "Replace files that are there.", panel=OUTPUT)
     tags: str = option(

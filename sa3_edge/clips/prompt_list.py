@@ -1,23 +1,25 @@
-"""A list of prompts, checked whole and resumable.
+"""A list of prompts made into a folder of clips, resumable.
 
-The list is text, a prompt a line, or JSONL, an object a line with "prompt" and any of a clip's options. Clips and
-`results.jsonl` go to one folder; a line whose clip is there and was made by the same request is not made again.
+Beside the clips, `results.jsonl` keeps the request of each. A clip that is there and was made by the request of a line
+is that line's, wherever in the list the line stands now: only what is new or was changed is made.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from sa3_edge.audio.formats import FORMATS, Encoding
-from sa3_edge.clips.files import encoding_of, slug
-from sa3_edge.clips.options import ClipOptions, FileOptions, as_json
+from sa3_edge.adapters.lora import AdapterFile
+from sa3_edge.audio.formats import FORMATS
+from sa3_edge.clips.files import encoding_of
+from sa3_edge.clips.list_file import Line
+from sa3_edge.clips.options import as_json
 from sa3_edge.clips.record import read_record
-from sa3_edge.clips.render import prepare
+from sa3_edge.clips.render import Clip, prepare
 from sa3_edge.clips.report import json_text
-from sa3_edge.clips.request import build_piece, line_options
 from sa3_edge.errors import RequestError, Sa3Error
 from sa3_edge.files import check_writable, sha256_of
 from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress
@@ -26,74 +28,59 @@ RESULTS = "results.jsonl"
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of a list, by its number in the file."""
-
-    number: int
-    options: ClipOptions
-
-    def file_name(self, suffix: str) -> str:
-        """A name of its own, whatever other lines say."""
-        return f"{self.number:04d}-{slug(self.options.prompt)}.{suffix}"
-
-    def key(self, pipeline: Pipeline, encoding: Encoding, source_sha256: str | None) -> dict[str, Any]:
-        """The resume key: all that the clip depends on, by content and not by path."""
-        options = as_json(self.options, recorded=True)
-        del options["init_audio"]
-        return {
-            "bundle": pipeline.bundle.id,
-            "engine": pipeline.engine,
-            "bits": encoding.bits,
-            "source_sha256": source_sha256,
-            **options,
-        }
-
-
-@dataclass(frozen=True)
 class LineResult:
-    """What became of a line: its clip's report, also if it was there already (`skipped`), or the error."""
+    """What became of a line: its clip and the clip's report, that it was there already (`skipped`), or the error."""
 
     line: Line
     report: dict[str, object]
+    clip: Clip | None = None
     skipped: bool = False
     error: Sa3Error | None = None
 
 
-def read_list(path: Path, defaults: ClipOptions, usual_seconds: float | None = None) -> list[Line]:
-    """All lines, checked as far as that is possible without the model. Raises RequestError with the line's number.
+@dataclass(frozen=True)
+class _Planned:
+    line: Line
+    name: str
+    is_there: bool
 
-    `usual_seconds` is for lines that make a clip from text and, like `defaults`, say no length.
+
+@dataclass(frozen=True)
+class ListJob:
+    """A list and its folder: which clips are there, and what the others are to be called.
+
+    stale: clips of earlier lists that no line asks for any more, and that none of those to be made replaces
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"the list {path} cannot be read: {error}") from None
-    lines = []
-    # Not splitlines: what else Unicode calls the end of a line may stand in a prompt.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+
+    pipeline: Pipeline
+    folder: Path
+    planned: tuple[_Planned, ...]
+    ours: frozenset[str]  # clips that the list's own requests made, which may be replaced
+    stale: tuple[str, ...]
+
+    def run(self, progress: Progress = SILENT) -> Iterator[LineResult]:
+        """Make what is not there yet, line after line, and remember it; a line that fails stops none.
+
+        `progress` as of Pipeline.generate. Raises Sa3Error if `results.jsonl` cannot be written.
+        """
+        return (self._make(each, progress) for each in self.planned)
+
+    def _make(self, planned: _Planned, progress: Progress) -> LineResult:
+        line, path = planned.line, self.folder / planned.name
+        if planned.is_there:
+            report: dict[str, object] = {"file": str(path), "prompt": line.options.prompt, "skipped": True}
+            return LineResult(line, report, skipped=True)
         try:
-            options = _parse_line(line.strip(), path, defaults).with_usual_seconds(usual_seconds)
-            build_piece(options)
-        except RequestError as error:
-            raise RequestError(f"{path}, line {number}: {error}") from None
-        lines.append(Line(number, options))
-    if not lines:
-        raise RequestError(f"the list {path} has no prompts")
-    return lines
-
-
-def _parse_line(line: str, path: Path, defaults: ClipOptions) -> ClipOptions:
-    if path.suffix.lower() != ".jsonl":
-        return replace(defaults, prompt=line)
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"not JSON: {error}") from None
-    if not isinstance(data, dict) or not isinstance(data.get("prompt"), str):
-        raise RequestError('must be an object with a "prompt"')
-    return line_options(data, defaults, path.parent)
+            _make_folder(path.parent)
+            overwrite = line.files.overwrite or planned.name in self.ours or _has_record(path)
+            files = replace(line.files, output=path, format=None, save_latents=None, overwrite=overwrite)
+            (clip,) = prepare(line.options, files).run(self.pipeline, progress)
+        except Sa3Error as error:
+            return LineResult(line, {}, error=error)
+        # By the recording as it was read, should it have changed since the plan.
+        request = _request(line, self.pipeline, clip.record.source_sha256)
+        _remember(self.folder, {"name": planned.name, "request": request, "result": clip.report})
+        return LineResult(line, clip.report, clip)
 
 
 def check_folder(folder: Path) -> None:
@@ -103,51 +90,78 @@ def check_folder(folder: Path) -> None:
         raise RequestError(f"with `prompts` the output is a folder, got {folder}")
 
 
-def render_list(
-    lines: list[Line], pipeline: Pipeline, folder: Path, files: FileOptions, progress: Progress = SILENT
-) -> Iterator[LineResult]:
-    """Make what is not there yet, line after line, and remember it in `results.jsonl`; a line that fails stops none.
-
-    `files` says how clips are stored; its names are not used. `progress` as of Pipeline.generate. Raises RequestError
-    if `folder` cannot be written, Sa3Error if `results.jsonl` cannot.
-    """
-    encoding = encoding_of(files)
+def plan_list(lines: list[Line], pipeline: Pipeline, folder: Path) -> ListJob:
+    """See what is in the folder already. Raises RequestError if it cannot be written."""
     check_folder(folder)
+    _make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         check_writable(folder / RESULTS)
         finished = _finished(folder)
     except OSError as error:
         raise RequestError(f"clips cannot be put into {folder}: {error.strerror or error}") from None
-    return (_make(line, pipeline, folder, files, encoding, finished, progress) for line in lines)
+    hashes = {source: sha256_of(source) if source else None for source in {line.options.init_audio for line in lines}}
+    requests = [_request(line, pipeline, hashes[line.options.init_audio]) for line in lines]
+    names = _those_there(lines, requests, {name: each for name, each in finished.items() if (folder / name).is_file()})
+    taken = {*names.values(), *(line.name for line in lines if line.files.output)}
+    planned = []
+    for place, line in enumerate(lines):
+        name = names.get(place) or (line.name if line.files.output else _free(line.name, taken))
+        taken.add(name)
+        planned.append(_Planned(line, name, place in names))
+    stale = tuple(name for name in finished if name not in taken and (folder / name).is_file())
+    return ListJob(pipeline, folder, tuple(planned), frozenset(finished), stale)
 
 
-def _make(
-    line: Line,
-    pipeline: Pipeline,
-    folder: Path,
-    files: FileOptions,
-    encoding: Encoding,
-    finished: Mapping[str, Any],
-    progress: Progress,
-) -> LineResult:
-    name = line.file_name(encoding.format)
-    source = line.options.init_audio
-    source_sha256 = sha256_of(source) if source is not None and source.is_file() else None
-    if (folder / name).is_file() and name in finished and finished[name] == line.key(pipeline, encoding, source_sha256):
-        report: dict[str, object] = {"file": str(folder / name), "prompt": line.options.prompt, "skipped": True}
-        return LineResult(line, report, skipped=True)
+def _those_there(lines: list[Line], requests: list[dict[str, Any]], there: dict[str, Any]) -> dict[int, str]:
+    """The clips that are there of which lines, by the lines' places; each clip is of one line."""
+    found = {place: line.name for place, line in enumerate(lines) if there.get(line.name) == requests[place]}
+    spoken_for = {*found.values(), *(line.name for line in lines if line.files.output)}
+    by_request: dict[str, list[str]] = defaultdict(list)
+    for name, request in there.items():
+        if name not in spoken_for:
+            by_request[_identity(request, name)].append(name)
+    for place, line in enumerate(lines):
+        same = by_request[_identity(requests[place], line.name)]
+        if place not in found and line.files.output is None and same:
+            found[place] = same.pop(0)
+    return found
+
+
+def _identity(request: Any, name: str) -> str:
+    return json.dumps([PurePath(name).suffix, request], sort_keys=True)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    path, count = PurePath(name), 1
+    while name in taken:
+        count += 1
+        name = path.with_name(f"{path.stem}-{count}{path.suffix}").as_posix()
+    return name
+
+
+def _request(line: Line, pipeline: Pipeline, source_sha256: str | None) -> dict[str, Any]:
+    """All that a clip depends on, by content and not by path."""
+    options = as_json(line.options, recorded=True)
+    del options["init_audio"]
+    if line.options.lora:
+        adapters = [AdapterFile.parse(text).described for text in line.options.lora]
+        options["lora"] = [f"{each.sha256}:{each.strength!r}" for each in adapters]
+    suffix = line.files.output.suffix if line.files.output else ""
+    return {
+        "bundle": pipeline.bundle.id,
+        "engine": pipeline.engine,
+        "bits": encoding_of(line.files, suffix).bits,
+        "source_sha256": source_sha256,
+        **({"take": line.take} if line.take and line.options.seed is None else {}),
+        **options,
+    }
+
+
+def _make_folder(folder: Path) -> None:
     try:
-        ours = name in finished or _has_record(folder / name)  # one of another request, which is made anew
-        overwrite = files.overwrite or ours
-        job = prepare(line.options, replace(files, output=folder / name, save_latents=None, overwrite=overwrite))
-        (clip,) = job.run(pipeline, progress)
-    except Sa3Error as error:
-        return LineResult(line, {}, error=error)
-    # By the recording as it was read, should it have changed since the look above.
-    key = line.key(pipeline, encoding, clip.record.source_sha256)
-    _remember(folder, {"name": name, "request": key, "result": clip.report})
-    return LineResult(line, clip.report)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"clips cannot be put into {folder}: {error.strerror or error}") from None
 
 
 def _has_record(path: Path) -> bool:

@@ -215,8 +215,11 @@ def _edit(options: ClipOptions) -> Variation | Inpainting | Continuation | None:
     return Variation(source, level, schedule)
 
 
-def typed_options(data: Mapping[str, Any], kind: type = ClipOptions) -> dict[str, Any]:
-    """Options as JSON has them, each as its type. Raises RequestError for an unknown one or another type."""
+def typed_options(data: Mapping[str, Any], kind: type = ClipOptions, *, strict: bool = True) -> dict[str, Any]:
+    """Options as JSON has them, each as its type; not `strict`, numbers and true or false may be text, as in a table.
+
+    Raises RequestError for an unknown one or another type.
+    """
     known, types = options_of(kind), get_type_hints(kind)
     typed = {}
     for key, value in data.items():
@@ -229,18 +232,18 @@ def typed_options(data: Mapping[str, Any], kind: type = ClipOptions) -> dict[str
                 raise RequestError(f"{key} cannot be {value!r}: {error}") from None
             continue
         try:
-            typed[key] = msgspec.convert(value, types[key], dec_hook=lambda kind, text: kind(text))
+            typed[key] = msgspec.convert(value, types[key], strict=strict, dec_hook=lambda kind, text: kind(text))
         except (msgspec.ValidationError, TypeError, ValueError) as error:  # ValueError: half a surrogate pair
             raise RequestError(f"{key} cannot be {value!r:.200}: {error}") from None
     return typed
 
 
-def line_options(data: Mapping[str, Any], defaults: ClipOptions, folder: Path) -> ClipOptions:
+def line_options(data: Mapping[str, Any], defaults: ClipOptions, folder: Path, *, strict: bool = True) -> ClipOptions:
     """Options of one line of a list, over the command line's; files are relative to the list's folder.
 
     Raises RequestError as `typed_options` does.
     """
-    typed = typed_options(data)
+    typed = typed_options(data, strict=strict)
     if typed.get("init_audio") is not None:
         typed["init_audio"] = folder / typed["init_audio"]
     if "lora" in typed:

@@ -105,7 +105,7 @@ def test_a_default_length_is_for_lines_of_a_list_from_text(
     ]
     prompts = tmp_path / "list.jsonl"
     prompts.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-o", tmp_path / "clips")
+    code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-o", tmp_path / "clips", "--json")
     assert code == 0, out + err
     assert [json.loads(line)["seconds"] for line in out.splitlines()] == pytest.approx([0.7, 0.2, 0.3, 0.5])
 

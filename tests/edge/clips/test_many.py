@@ -100,7 +100,7 @@ def test_a_list_is_made_and_resumed(run_cli: RunCli, tmp_path: Path) -> None:
 
 def test_equal_lines_are_clips_of_their_own(run_cli: RunCli, tmp_path: Path) -> None:
     prompts, clips = _list(tmp_path, ["rain", "rain"], "list.txt"), tmp_path / "clips"
-    arguments = ("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", clips)
+    arguments = ("generate", "--json", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", clips)
     assert run_cli(*arguments)[0] == 0
     (clips / "0002-rain.wav").unlink()
     reports = [json.loads(line) for line in run_cli(*arguments)[1].splitlines()]
@@ -112,7 +112,7 @@ def test_equal_lines_are_clips_of_their_own(run_cli: RunCli, tmp_path: Path) -> 
 def test_a_clip_made_otherwise_is_made_again(run_cli: RunCli, tmp_path: Path, change: str) -> None:
     soundfile.write(tmp_path / "source.wav", np.full((13230, 2), 0.1), 44100)
     prompts = _list(tmp_path, [{"prompt": "a", "init_audio": "source.wav"}])
-    arguments = ["generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips"]
+    arguments = ["generate", "--json", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips"]
     assert run_cli(*arguments)[0] == 0
     if change == "engine":
         arguments += ["--engine", "openvino"]
@@ -124,7 +124,9 @@ def test_a_clip_made_otherwise_is_made_again(run_cli: RunCli, tmp_path: Path, ch
 
 def test_a_text_list_is_a_prompt_a_line(run_cli: RunCli, tmp_path: Path) -> None:
     prompts = _list(tmp_path, ["lofi piano", "", "rain"], "list.txt")
-    code, out, _ = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    code, out, _ = run_cli(
+        "generate", "--json", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips"
+    )
     assert code == 0
     assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["lofi piano", "rain"]
 
@@ -144,14 +146,16 @@ def test_a_folder_may_have_a_dot_in_its_name(
 def test_a_list_may_begin_with_a_byte_order_mark(run_cli: RunCli, tmp_path: Path) -> None:
     prompts = _list(tmp_path, [])
     prompts.write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\r\n')
-    code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    code, out, err = run_cli(
+        "generate", "--json", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips"
+    )
     assert (code, err) == (0, "")
     assert json.loads(out)["prompt"] == "a"
 
 
 def test_a_prompt_may_have_what_unicode_calls_the_end_of_a_line(run_cli: RunCli, tmp_path: Path) -> None:
     prompts = _list(tmp_path, [json.dumps({"prompt": "one\u2028two"}, ensure_ascii=False)])
-    arguments = ("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    arguments = ("generate", "--json", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
     assert [json.loads(run_cli(*arguments)[1]).get("skipped", False) for _ in range(2)] == [False, True]
 
 
@@ -160,7 +164,7 @@ def test_a_prompt_may_have_what_unicode_calls_the_end_of_a_line(run_cli: RunCli,
 )
 def test_unreadable_lines_of_results_are_ignored(run_cli: RunCli, tmp_path: Path, foreign: bytes) -> None:
     prompts = _list(tmp_path, ["a"], "list.txt")
-    arguments = ("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    arguments = ("generate", "--json", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "results.jsonl").write_bytes(foreign)
     reports = []
@@ -185,7 +189,7 @@ def test_a_value_that_cannot_be_computed_fails_its_line_only(run_cli: RunCli, tm
         {"prompt": "b"},
     ]
     arguments = ("--prompts", _list(tmp_path, lines), "-m", "demo", "-o", tmp_path / "clips", "--steps", "1")
-    code, out, err = run_cli("generate", *arguments, "-s", "0.2")
+    code, out, err = run_cli("generate", *arguments, "-s", "0.2", "--json")
     assert code == 1, err
     *failed, made = map(json.loads, out.splitlines())
     assert ["error" in report for report in failed] == [True] * 8
@@ -199,7 +203,7 @@ def test_quiet_prints_only_the_errors_of_a_list(run_cli: RunCli, tmp_path: Path)
     code, out, err = run_cli(*arguments)
     assert (code, out) == (1, "")
     assert err.splitlines()[0].startswith("line 1: 5000 seconds")
-    assert len(run_cli(*arguments, "--json")[1].splitlines()) == 2
+    assert [json.loads(line)["line"] for line in run_cli(*arguments, "--json")[1].splitlines()] == [1, 2]
     assert run_cli(*arguments[:2], _list(tmp_path, ["b"], "b.txt"), *arguments[3:]) == (0, "", "")
 
 
@@ -227,7 +231,8 @@ def test_results_that_cannot_be_written_stop_the_list(
 
 def test_a_line_that_fails_does_not_stop_the_others(run_cli: RunCli, tmp_path: Path) -> None:
     prompts = _list(tmp_path, [{"prompt": "a", "seconds": 5000}, {"prompt": "b"}])
-    code, out, err = run_cli("generate", "--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    arguments = ("--prompts", prompts, "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips", "--json")
+    code, out, err = run_cli("generate", *arguments)
     assert code == 1
     failed, made = (json.loads(line) for line in out.splitlines())
     assert "longest clip" in failed["error"]
@@ -267,7 +272,6 @@ def test_a_wrong_list_is_refused_before_anything_is_made(
         ((), "give a prompt"),
         (("x", "--prompts", "list.txt"), "leave out one of PROMPT and --prompts"),
         (("--prompts", "list.txt", "--count", "2"), "does not go with --prompts"),
-        (("--prompts", "list.txt", "--verbose"), "--verbose does not go with --prompts"),
         (("--prompts", "list.txt", "--play"), "--play does not go with --prompts"),
         (("--prompts", "list.txt", "-o", "clip.wav"), "the output is a folder"),
         (("--prompts", "list.txt", "-o", "list.txt"), "the output is a folder"),

@@ -94,7 +94,7 @@ def test_what_stops_a_run_leaves_no_file(demo: Pipeline, tmp_path: Path) -> None
 
 
 def test_clips_import_nothing_of_the_command_line() -> None:
-    script = "import sys, sa3_edge.clips.render, sa3_edge.clips.prompt_list\n"
+    script = "import sys, sa3_edge.clips.render, sa3_edge.clips.list_file, sa3_edge.clips.prompt_list\n"
     script += "print([name for name in sys.modules if name.split('.')[:2] == ['sa3_edge', 'cli'] or name == 'rich'])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -404,7 +404,8 @@ def test_another_engine_version_makes_the_clips_of_a_list_anew(
     run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "list.txt").write_text("rain\n")
-    arguments = ("generate", "--prompts", tmp_path / "list.txt", "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
+    monkeypatch.chdir(tmp_path)
+    arguments = ("generate", "--prompts", "list.txt", "-m", "demo", "-s", "0.2", "-o", "clips", "--json")
     assert run_cli(*arguments)[0] == 0
     assert json.loads(run_cli(*arguments)[1])["skipped"] is True
     monkeypatch.setattr("sa3_edge.engines.onnxruntime.OnnxRuntimeEngine.describe", lambda self: "onnxruntime 99")

@@ -183,8 +183,8 @@ def test_a_list_replaces_only_clips(run_cli: RunCli, tmp_path: Path) -> None:
     foreign = tmp_path / "clips" / "0001-rain.wav"
     foreign.write_text("mine")
     arguments = ("generate", "--prompts", tmp_path / "list.txt", "-m", "demo", "-s", "0.2", "-o", tmp_path / "clips")
-    code, out, _ = run_cli(*arguments)
-    assert (code, "is not replaced; --overwrite does" in out, foreign.read_text()) == (1, True, "mine")
+    code, _, err = run_cli(*arguments)
+    assert (code, "is not replaced; --overwrite does" in err, foreign.read_text()) == (1, True, "mine")
     assert run_cli(*arguments, "--overwrite")[0] == 0
     (tmp_path / "clips" / "results.jsonl").unlink()  # as a crash leaves it: the clip is there, its line is not
     assert run_cli(*arguments, "--seed", "3")[0] == 0

@@ -226,7 +226,7 @@ def test_the_recording_is_not_replaced_by_one_of_several_clips(
     assert not (tmp_path / "song-7.wav").exists()  # nothing is made before all names are settled
     clip = path.rename(tmp_path / "0001-x.wav")
     prompts.write_text('{"prompt": "x", "init_audio": "0001-x.wav"}')
-    code, out, _ = run_cli("generate", "--prompts", prompts, "-m", "demo", "-o", tmp_path)
+    code, out, _ = run_cli("generate", "--prompts", prompts, "-m", "demo", "-o", tmp_path, "--json")
     assert (code, "is the recording that is edited" in out) == (1, True)
     assert clip.read_bytes() == before
     # Its own name is free for clips that are called after their seeds.
