@@ -64,7 +64,8 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version  # a quarter of the time that `--help` takes
 
-        return version("sa3-edge")
+        globals()[name] = version("sa3-edge")  # read once: every clip's record says it
+        return globals()[name]
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'sa3_edge' has no attribute {name!r}")

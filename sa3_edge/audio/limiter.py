@@ -1,11 +1,13 @@
 """A look-ahead limiter: peaks above full scale are turned down instead of clipped."""
 
+import functools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+_Block = tuple[Array, NDArray[np.bool_]]  # audio (channels, n), and which samples need no look: (n,)
 
 CEILING = 10 ** (-0.3 / 20)  # -0.3 dBTP: lossy encoders overshoot a little more
 _LOOK_AHEAD_SECONDS = 0.003
@@ -14,6 +16,7 @@ _BELOW = 10 ** (-0.17 / 20)
 _AIM = CEILING * _BELOW
 _PASSES = 2  # a peak that samples farther than the look-ahead make together stays too loud in the first
 _HIGHEST_BETWEEN = 5  # times the samples: signs that alternate around a place add up, by the filter's length
+_UNCHANGED = 1 - 1e-9  # a gain above rounds to the same sample
 _BLOCK = 1 << 16
 _MARGIN = 256  # samples of context for the oversampling filter
 
@@ -49,17 +52,22 @@ def limit_blocks(blocks: Iterable[Array], rate: int) -> Iterator[Array]:
 
     A sample leaves when the peaks after it that it is turned down for are known, less than 3.2 s later at 44.1 kHz.
     """
+    passed: Iterator[_Block] = ((block, np.zeros(block.shape[-1], np.bool_)) for block in blocks)
     for _ in range(_PASSES):
-        blocks = _limit_blocks_once(blocks, rate)
-    yield from blocks
+        passed = _limit_blocks_once(passed, rate)
+    for audio, _ in passed:
+        yield audio
 
 
-def _limit_blocks_once(blocks: Iterable[Array], rate: int) -> Iterator[Array]:
+def _limit_blocks_once(blocks: Iterable[_Block], rate: int) -> Iterator[_Block]:
+    """One pass; what it left alone it marks, so that the next need not oversample it again to find no peak."""
     limiter = _Limiter(rate)
-    for block in blocks:
-        if (ready := limiter.push(block)).shape[-1]:
+    for audio, settled in blocks:
+        ready = limiter.push(audio, settled)
+        if ready[0].shape[-1]:
             yield ready
-    if (rest := limiter.finish()).shape[-1]:
+    rest = limiter.finish()
+    if rest[0].shape[-1]:
         yield rest
 
 
@@ -71,12 +79,14 @@ class _Limiter:
         window = np.hanning(2 * self._reach + 3)[1:-1]
         self._window = window / window.sum()
         self._audio: Array | None = None
+        self._settled = np.zeros(0, np.bool_)
         self._start = self._out = self._first_gain = 0  # places in the whole: of the buffer, of what comes next
         self._gain = np.zeros(0)
 
-    def push(self, block: Array) -> Array:
+    def push(self, block: Array, settled: NDArray[np.bool_]) -> _Block:
         """Take the next block; return what is ready of it and those before."""
         self._audio = block.copy() if self._audio is None else np.concatenate((self._audio, block), axis=1)
+        self._settled = np.concatenate((self._settled, settled))
         end = self._start + self._audio.shape[-1]
         known = self._known
         while known + _BLOCK + _MARGIN <= end:
@@ -84,10 +94,10 @@ class _Limiter:
             known += _BLOCK
         return self._give(known - 2 * self._reach, None)
 
-    def finish(self) -> Array:
+    def finish(self) -> _Block:
         """All that is left."""
         if self._audio is None:
-            return np.zeros((0, 0), np.float32)
+            return np.zeros((0, 0), np.float32), self._settled
         end = self._start + self._audio.shape[-1]
         while self._known < end:
             self._add_gain(self._known, min(self._known + _BLOCK, end))
@@ -100,16 +110,19 @@ class _Limiter:
     def _add_gain(self, start: int, stop: int) -> None:
         assert self._audio is not None
         first, last = max(start - _MARGIN, self._start), min(stop + _MARGIN, self._start + self._audio.shape[-1])
-        context = self._audio[:, first - self._start : last - self._start]
-        peaks = _block_peaks(context, start - first, stop - first, self._rate)
-        self._gain = np.concatenate((self._gain, np.minimum(1.0, _AIM / np.maximum(peaks, 1e-9))))
+        here = slice(first - self._start, last - self._start)
+        gain = np.ones(stop - start)
+        if not self._settled[here].all():
+            peaks = _block_peaks(self._audio[:, here], start - first, stop - first, self._rate)
+            gain = np.minimum(1.0, _AIM / np.maximum(peaks, 1e-9))
+        self._gain = np.concatenate((self._gain, gain))
 
-    def _give(self, stop: int, end: int | None) -> Array:
+    def _give(self, stop: int, end: int | None) -> _Block:
         """Samples up to `stop`; `end` is that of the clip, if it is known."""
         assert self._audio is not None
         start = self._out
         if stop <= start:
-            return self._audio[:, :0]
+            return self._audio[:, :0], self._settled[:0]
         audio = self._audio[:, start - self._start : stop - self._start]
         lowest = max(0, start - 2 * self._reach)
         around = self._gain[lowest - self._first_gain : stop + 2 * self._reach - self._first_gain]
@@ -121,15 +134,16 @@ class _Limiter:
             after = stop + self._reach - end if end is not None else 0
             padded = np.pad(held, (before, after), mode="edge")
             smooth = np.convolve(padded, self._window, mode="valid")
-            audio = (audio * np.minimum(smooth, 1.0)).astype(np.float32)
+            audio, settled = (audio * np.minimum(smooth, 1.0)).astype(np.float32), smooth > _UNCHANGED
         else:
-            audio = audio.copy()
+            audio, settled = audio.copy(), np.ones(stop - start, np.bool_)
         self._out = stop
         kept = max(self._start, min(stop, self._known - _MARGIN))
+        self._settled = self._settled[kept - self._start :].copy()
         self._audio, self._start = self._audio[:, kept - self._start :].copy(), kept
         gains = max(self._first_gain, stop - 2 * self._reach)
         self._gain, self._first_gain = self._gain[gains - self._first_gain :].copy(), gains
-        return audio
+        return audio, settled
 
 
 def true_peak(audio: Array, rate: int) -> float:
@@ -146,9 +160,10 @@ def _block_peaks(audio: Array, start: int, stop: int, rate: int, aim: float = _A
         return peaks
     length = audio.shape[-1]
     fine = soxr.resample(audio.T.copy(), rate, rate * _OVERSAMPLING, quality="VHQ")
-    loudest = np.abs(fine).max(axis=1)
+    # Maxima of whole columns: along rows as short as these NumPy takes five times as long.
+    loudest = functools.reduce(np.maximum, np.abs(fine, out=fine).T)
     loudest = np.pad(loudest, (0, max(0, length * _OVERSAMPLING - len(loudest))))
-    between = loudest[: length * _OVERSAMPLING].reshape(-1, _OVERSAMPLING).max(axis=1)
+    between = functools.reduce(np.maximum, loudest[: length * _OVERSAMPLING].reshape(-1, _OVERSAMPLING).T)
     both = np.maximum(between, np.concatenate((between[:1], between[:-1])))
     highest: NDArray[np.float64] = np.maximum(peaks, both[start:stop])
     return highest

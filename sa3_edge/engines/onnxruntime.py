@@ -1,5 +1,6 @@
 """ONNX Runtime: on the CPU, the default engine everywhere; on a Mac also through its Core ML execution provider."""
 
+import functools
 import platform
 import re
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ _DISTRIBUTIONS = (
 )
 
 
+@functools.cache
 def _installed() -> str:
     """The distribution that the module comes from, and its version: "onnxruntime 1.31.1"."""
     for name in _DISTRIBUTIONS:
