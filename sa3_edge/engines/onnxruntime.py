@@ -50,15 +50,15 @@ _DISTRIBUTIONS = (
 
 
 @functools.cache
-def _installed() -> str:
-    """The distribution that the module comes from, and its version: "onnxruntime 1.31.1"."""
+def _installed(version: str) -> str:
+    """The distribution that the module of this version comes from, and the version: "onnxruntime 1.31.1"."""
     for name in _DISTRIBUTIONS:
         try:
-            if metadata.version(name) == ort.__version__:
-                return f"{name} {ort.__version__}"
+            if metadata.version(name) == version:
+                return f"{name} {version}"
         except metadata.PackageNotFoundError:
             continue
-    return f"onnxruntime {ort.__version__}"
+    return f"onnxruntime {version}"
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -94,9 +94,9 @@ class OnnxRuntimeEngine:
         self._options = options
         if _numbers(ort.__version__) < self.oldest:
             wanted = ".".join(map(str, self.oldest))
-            other = _installed().split()[0]
+            other = _installed(ort.__version__).split()[0]
             raise EngineError(
-                f"{_installed()} is too old for {self.needed_for}, {wanted} or newer is needed",
+                f"{_installed(ort.__version__)} is too old for {self.needed_for}, {wanted} or newer is needed",
                 remedy=Remedy("replace package", (other, f"onnxruntime>={wanted}")),
             )
 
@@ -140,7 +140,7 @@ class OnnxRuntimeEngine:
         return [_CPU]
 
     def describe(self) -> str:
-        return f"{_installed()} on the CPU"
+        return f"{_installed(ort.__version__)} on the CPU"
 
 
 class OnnxRuntimeCoreMLEngine(OnnxRuntimeEngine):
@@ -155,7 +155,7 @@ class OnnxRuntimeCoreMLEngine(OnnxRuntimeEngine):
         """Raises EngineError for an onnxruntime that is too old or has no Core ML, as on any system but macOS."""
         if _CORE_ML not in ort.get_available_providers():
             raise EngineError(
-                f"{_installed()} on {platform.system()} has no {_CORE_ML}: that is in onnxruntime's wheels for macOS",
+                f"{_installed(ort.__version__)} on {platform.system()} has no {_CORE_ML}: that is in onnxruntime's wheels for macOS",
                 remedy=Remedy("choose engine", ("onnxruntime",)),
             )
         super().__init__(options)
@@ -173,4 +173,4 @@ class OnnxRuntimeCoreMLEngine(OnnxRuntimeEngine):
         return [(_CORE_ML, core_ml), _CPU]
 
     def describe(self) -> str:
-        return f"{_installed()} on Core ML where it can and on the CPU, compute units {self._units}"
+        return f"{_installed(ort.__version__)} on Core ML where it can and on the CPU, compute units {self._units}"
