@@ -155,7 +155,8 @@ class OnnxRuntimeCoreMLEngine(OnnxRuntimeEngine):
         """Raises EngineError for an onnxruntime that is too old or has no Core ML, as on any system but macOS."""
         if _CORE_ML not in ort.get_available_providers():
             raise EngineError(
-                f"{_installed(ort.__version__)} on {platform.system()} has no {_CORE_ML}: that is in onnxruntime's wheels for macOS",
+                f"{_installed(ort.__version__)} on {platform.system()} has no {_CORE_ML}: "
+                "that is in onnxruntime's wheels for macOS",
                 remedy=Remedy("choose engine", ("onnxruntime",)),
             )
         super().__init__(options)

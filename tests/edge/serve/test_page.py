@@ -89,6 +89,14 @@ def downloaded(page: Page, card: Locator) -> tuple[Any, int]:
     return audio, rate
 
 
+def test_a_loop_is_as_long_as_its_bars(page: Page) -> None:
+    page.get_by_label("Make a loop").check()
+    page.get_by_label("Tempo (bpm)").fill("126")
+    page.get_by_label("Bars", exact=True).fill("2")
+    audio, rate = downloaded(page, done(generate(page, "house drums in a loop", steps=2)))
+    assert len(audio) == round(2 * 4 * 60 / 126 * rate)
+
+
 def test_a_clip_is_made_followed_played_and_found_again_after_a_reload(page: Page) -> None:
     card = generate(page, "lofi piano by hand", seconds=10, steps=80)
     expect(card.get_by_role("progressbar")).to_be_visible()
