@@ -2,7 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -11,7 +12,7 @@ from sa3_edge.engines import EngineOptions, Tensors
 from sa3_edge.engines.runner import Adapters, GraphRunner
 from sa3_edge.errors import RequestError
 from sa3_edge.generation.pipeline import Pipeline
-from sa3_edge.manifest import GraphName
+from sa3_edge.manifest import FILE_NAME, GraphName
 from sa3_edge.models.catalog import installed_models
 from sa3_edge.serve.settings import Settings
 
@@ -37,13 +38,29 @@ class _RemembersTexts(GraphRunner):
         return self._texts[key]
 
 
+class _Seen(NamedTuple):
+    """A bundle that was verified, and which version of its manifest."""
+
+    version: tuple[object, ...] | None
+    bundle: Bundle
+
+
+def _version(path: Path) -> tuple[object, ...] | None:
+    """What changes whenever a bundle's manifest is written; nothing if there is none."""
+    try:
+        now = (path / FILE_NAME).stat()
+    except OSError:
+        return None
+    return path, now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+
+
 class WarmModel:
     """Gives the pipeline of a model by name; another name frees the one before."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._bundles: dict[str, Bundle] = {}
+        self._bundles: dict[str, _Seen] = {}
         self._pipeline: Pipeline | None = None
         self._name: str | None = None
 
@@ -67,11 +84,15 @@ class WarmModel:
         else:
             raise RequestError(f"no model is called {name!r}; installed: {', '.join(installed)}")
         with self._lock:
+            version = _version(path)
             known = self._bundles.get(name)
+            if known is not None and version is not None and version == known.version:
+                return known.bundle
             bundle = Bundle.load(path)
-            if known is None or known.id != bundle.id:
-                self._bundles[name] = bundle
-            return self._bundles[name]
+            if known is not None and known.bundle.id == bundle.id:
+                bundle = known.bundle  # written again as it was: what is loaded stays
+            self._bundles[name] = _Seen(version, bundle)
+            return bundle
 
     def pipeline(self, name: str) -> Pipeline:
         """The loaded pipeline. Raises RequestError, BundleError or EngineError."""
