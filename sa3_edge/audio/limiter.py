@@ -18,7 +18,7 @@ _PASSES = 2  # a peak that samples farther than the look-ahead make together sta
 _HIGHEST_BETWEEN = 5  # times the samples: signs that alternate around a place add up, by the filter's length
 _UNCHANGED = 1 - 1e-9  # a gain above rounds to the same sample
 _BLOCK = 1 << 16
-_MARGIN = 256  # samples of context for the oversampling filter
+MARGIN = 256  # samples of context for the oversampling filter
 
 
 def limit(audio: Array, rate: int, ceiling: float = CEILING) -> Array:
@@ -89,7 +89,7 @@ class _Limiter:
         self._settled = np.concatenate((self._settled, settled))
         end = self._start + self._audio.shape[-1]
         known = self._known
-        while known + _BLOCK + _MARGIN <= end:
+        while known + _BLOCK + MARGIN <= end:
             self._add_gain(known, known + _BLOCK)
             known += _BLOCK
         return self._give(known - 2 * self._reach, None)
@@ -109,11 +109,11 @@ class _Limiter:
 
     def _add_gain(self, start: int, stop: int) -> None:
         assert self._audio is not None
-        first, last = max(start - _MARGIN, self._start), min(stop + _MARGIN, self._start + self._audio.shape[-1])
+        first, last = max(start - MARGIN, self._start), min(stop + MARGIN, self._start + self._audio.shape[-1])
         here = slice(first - self._start, last - self._start)
         gain = np.ones(stop - start)
         if not self._settled[here].all():
-            peaks = _block_peaks(self._audio[:, here], start - first, stop - first, self._rate)
+            peaks = block_peaks(self._audio[:, here], start - first, stop - first, self._rate)
             gain = np.minimum(1.0, _AIM / np.maximum(peaks, 1e-9))
         self._gain = np.concatenate((self._gain, gain))
 
@@ -138,7 +138,7 @@ class _Limiter:
         else:
             audio, settled = audio.copy(), np.ones(stop - start, np.bool_)
         self._out = stop
-        kept = max(self._start, min(stop, self._known - _MARGIN))
+        kept = max(self._start, min(stop, self._known - MARGIN))
         self._settled = self._settled[kept - self._start :].copy()
         self._audio, self._start = self._audio[:, kept - self._start :].copy(), kept
         gains = max(self._first_gain, stop - 2 * self._reach)
@@ -151,7 +151,9 @@ def true_peak(audio: Array, rate: int) -> float:
     return float(_true_peaks(audio, rate, 0.0).max(initial=0.0))
 
 
-def _block_peaks(audio: Array, start: int, stop: int, rate: int, aim: float = _AIM) -> NDArray[np.float64]:
+def block_peaks(
+    audio: Array, start: int, stop: int, rate: int, aim: float = _AIM, oversampling: int = _OVERSAMPLING
+) -> NDArray[np.float64]:
     """True peaks of samples [start, stop) of `audio`, the rest is context; sample peaks if all are far below `aim`."""
     import soxr
 
@@ -159,11 +161,11 @@ def _block_peaks(audio: Array, start: int, stop: int, rate: int, aim: float = _A
     if np.abs(audio).max() < aim / _HIGHEST_BETWEEN:
         return peaks
     length = audio.shape[-1]
-    fine = soxr.resample(audio.T.copy(), rate, rate * _OVERSAMPLING, quality="VHQ")
+    fine = soxr.resample(audio.T.copy(), rate, rate * oversampling, quality="VHQ")
     # Maxima of whole columns: along rows as short as these NumPy takes five times as long.
     loudest = functools.reduce(np.maximum, np.abs(fine, out=fine).T)
-    loudest = np.pad(loudest, (0, max(0, length * _OVERSAMPLING - len(loudest))))
-    between = functools.reduce(np.maximum, loudest[: length * _OVERSAMPLING].reshape(-1, _OVERSAMPLING).T)
+    loudest = np.pad(loudest, (0, max(0, length * oversampling - len(loudest))))
+    between = functools.reduce(np.maximum, loudest[: length * oversampling].reshape(-1, oversampling).T)
     both = np.maximum(between, np.concatenate((between[:1], between[:-1])))
     highest: NDArray[np.float64] = np.maximum(peaks, both[start:stop])
     return highest
@@ -174,8 +176,8 @@ def _true_peaks(audio: Array, rate: int, aim: float) -> NDArray[np.float64]:
     peaks = np.empty(audio.shape[-1])
     for start in range(0, audio.shape[-1], _BLOCK):
         stop = min(start + _BLOCK, audio.shape[-1])
-        first, last = max(0, start - _MARGIN), min(stop + _MARGIN, audio.shape[-1])
-        peaks[start:stop] = _block_peaks(audio[:, first:last], start - first, stop - first, rate, aim)
+        first, last = max(0, start - MARGIN), min(stop + MARGIN, audio.shape[-1])
+        peaks[start:stop] = block_peaks(audio[:, first:last], start - first, stop - first, rate, aim)
     return peaks
 
 

@@ -156,7 +156,10 @@ def summarize(clip: Clip, result: Callable[[str], None], verbose: bool = False) 
     stages = ", ".join(f"{graph.replace('_', ' ')} {time:.2f} s" for graph, time in _by_graph(clip.timings).items())
     console.print(f"[dim]{stages}[/]", soft_wrap=True)
     speed = f"{length / total:.1f}x real time"
-    line = f"{clip.files.audio or '-'}  {length:.2f} s of audio in {total:.2f} s ({speed})  seed {clip.seed}"
+    levels = [] if clip.loudness is None else [f"{clip.loudness:.1f} LUFS"]
+    levels += [] if clip.true_peak is None else [f"peak {clip.true_peak:.1f} dBTP"]
+    made = f"{clip.files.audio or '-'}  {length:.2f} s of audio in {total:.2f} s ({speed})"
+    line = "  ".join([made, *([", ".join(levels)] if levels else []), f"seed {clip.seed}"])
     if clip.files.audio is None:
         print(printable(line), file=sys.stderr)
     else:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import sa3_edge
 from sa3_edge.audio.encoding import AudioWriter, Tags, Tempo
+from sa3_edge.audio.levels import Levels
 from sa3_edge.audio.loudness import load_meter
 from sa3_edge.clips.check import Check, Watch, best, check_audio, why_best
 from sa3_edge.clips.files import ClipFiles, free_name, settle_files, sidecar_of
@@ -58,7 +59,8 @@ class Clip:
     """A clip that was made and written.
 
     audio is in `files.audio`, unless it went to a sink. `report` is what --json, the sidecar and a list's results say:
-    JSON, computed once. timings: seconds by stage, and "total"; latents_shape: (1, C, T).
+    JSON, computed once. timings: seconds by stage, and "total"; latents_shape: (1, C, T). loudness: LUFS, None for
+    silence and less than 0.4 s; true_peak: dBTP, None for silence.
     """
 
     files: ClipFiles
@@ -70,6 +72,8 @@ class Clip:
     notes: list[str]
     record: Record
     report: dict[str, object]
+    loudness: float | None
+    true_peak: float | None
 
 
 @dataclass(frozen=True)
@@ -154,9 +158,11 @@ class Job:
         record = make_record(self.options, stream, pipeline, source_sha256, folder, self.piece.request.adapters)
         tags = _tags(record, files.tags, self._tempo(), self.options.loop)
         watch, heard = Watch(), list[NDArray[np.float32]]()
+        levels = Levels(stream.sample_rate, stream.channels)
 
         def look(piece: NDArray[np.float32], rate: int) -> None:
             watch(piece)
+            levels.push(piece)
             if self.check:
                 heard.append(piece)
             if hear is not None:
@@ -188,7 +194,10 @@ class Job:
             np.save(latents, stream.latents)
             with whole_file(files.latents, replace=files.overwrite) as temporary:
                 temporary.write_bytes(latents.getvalue())
+        loudness, true_peak = levels.loudness(), levels.true_peak()
         report = report_of(stream, files, record, notes)
+        report["loudness"] = None if loudness is None else round(loudness, 2)
+        report["true_peak"] = None if true_peak is None else round(true_peak, 2)
         if check is not None:
             report["check"] = check.as_json()
         passes = self.piece.passes(pipeline.bundle.manifest)
@@ -209,6 +218,8 @@ class Job:
             notes,
             record,
             report,
+            loudness,
+            true_peak,
         )
 
 

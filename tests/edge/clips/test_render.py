@@ -28,6 +28,7 @@ from sa3_edge import (
 )
 from sa3_edge.audio.encoding import Tags, write_audio
 from sa3_edge.audio.formats import encoding_for
+from sa3_edge.audio.levels import Levels
 from sa3_edge.bundle import Bundle
 from sa3_edge.clips.files import settle_files
 from sa3_edge.clips.record import encode_record, read_record
@@ -436,3 +437,22 @@ def test_a_full_disk_is_an_error_of_the_library(
     monkeypatch.setattr("sa3_edge.files.create", full)
     with pytest.raises(Sa3Error, match="No space left"):
         sa3_edge.render(ClipOptions("x", seconds=0.2), demo, FileOptions(tmp_path / "a.wav"))
+
+
+def test_every_result_says_loudness_and_true_peak(run_cli: RunCli, tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    arguments = ("generate", "rain", "-m", "demo", "-s", "1", "--seed", "1", "--bits", "float")
+    code, out, _ = run_cli(*arguments, "-o", path, "--json")
+    assert code == 0
+    report = json.loads(out)
+    audio, rate = soundfile.read(path, dtype="float32")
+    levels = Levels(rate, 2)
+    levels.push(audio.T)
+    loudness, peak = levels.loudness(), levels.true_peak()
+    assert loudness is not None
+    assert peak is not None
+    assert (report["loudness"], report["true_peak"]) == (round(loudness, 2), round(peak, 2))
+    _, out, _ = run_cli(*arguments, "-o", tmp_path / "b.wav")
+    assert out.endswith(f"  {loudness:.1f} LUFS, peak {peak:.1f} dBTP  seed 1\n")
+    _, out, _ = run_cli(*arguments[:5], "0.2", "--seed", "1", "-o", tmp_path / "short.wav", "--json")
+    assert json.loads(out)["loudness"] is None
