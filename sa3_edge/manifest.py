@@ -23,7 +23,7 @@ LARGEST_FILE = 16 << 20  # bytes of a manifest; those of published models have 2
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 Number = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 Name = Annotated[str, msgspec.Meta(max_length=1024)]
-_MOST_SAMPLES = 1 << 29  # of a whole clip, or of a tile with its neighbours, all channels
+MOST_SAMPLES = 1 << 29  # of a whole clip, or of a tile with its neighbours, all channels
 Pad = Literal["zeros", "mask", "repeat_last"]
 Per = Literal["run", "step"]
 
@@ -38,7 +38,7 @@ class File(_Struct, frozen=True):
     """A file of the bundle; `path` is relative to the bundle's folder, with forward slashes."""
 
     path: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
     bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
 
@@ -204,7 +204,7 @@ class Manifest(_Struct, frozen=True):
     text: Text
     sampler: Sampler
     tiles: Tiling
-    memory_tokens: Annotated[int, msgspec.Meta(ge=0)]
+    memory_tokens: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
     graphs: dict[GraphName, Graph]
     made_with: dict[str, str]
     unknown_config_keys: list[str]
@@ -247,7 +247,7 @@ def _check_sizes(manifest: Manifest) -> None:
     """Raise BundleError where sizes that are each within bounds ask for more than any model needs together."""
     audio, tiles = manifest.audio, manifest.tiles
     frames = max(audio.max_frames, *(each.frames + 2 * each.overlap for each in (tiles.decoder, tiles.encoder)))
-    if frames * audio.samples_per_frame * audio.channels > _MOST_SAMPLES:
+    if frames * audio.samples_per_frame * audio.channels > MOST_SAMPLES:
         raise BundleError(
             f"{FILE_NAME} is not valid: {frames} frames of {audio.samples_per_frame} samples are too many"
         )

@@ -93,7 +93,12 @@ def _double_bits(value: float) -> str:
 
 # Commands that are refused with exit 2 before anything is computed, where `_FILES` lie, and what the message has in it.
 # MODEL stands for the demo's folder.
-_FILES: _Json = {"there.wav": "", "there.npy": "", "noise.wav": "no audio"}
+_FILES: _Json = {
+    "there.wav": "",
+    "there.npy": "",
+    "notes.wav": "no audio, but a text:\n\u00e9\t" + "a line of it\n" * 50,
+    "noise.wav": "\x01\x02\x03\x00" * 16,
+}
 _GENERATE = ["generate", "x", "--model", "MODEL"]
 _COMMANDS: tuple[tuple[list[str], str], ...] = (
     (["render"], "No such command 'render'."),
@@ -102,8 +107,16 @@ _COMMANDS: tuple[tuple[list[str], str], ...] = (
     ([*_GENERATE, "y"], "the prompt is more than one word; put it in quotes"),
     ([*_GENERATE, "--frobnicate"], "No such option: --frobnicate"),
     ([*_GENERATE, "--seconds"], "option '--seconds' requires an argument"),
-    ([*_GENERATE, "--seconds", "long"], "invalid value for '--seconds'"),
-    ([*_GENERATE, "--steps", "2.5"], "invalid value for '--steps'"),
+    ([*_GENERATE, "--seconds", "long"], "'long' is no time; write seconds (12.5) or minutes:seconds (1:30)"),
+    ([*_GENERATE, "-s", "1:75"], "'1:75' has more than 59 seconds after the minutes"),
+    ([*_GENERATE, "-s", "0:00.05"], "seconds must be a number from 0.1 on, got 0.05"),
+    ([*_GENERATE, "-s", "nan"], "seconds must be a number from 0.1 on, got nan"),
+    ([*_GENERATE, "--headroom", "1:"], "'1:' is no time"),
+    ([*_GENERATE, "--headroom", "1:30x"], "invalid value for '--headroom': '1:30x' is no time"),
+    ([*_GENERATE, "--extend", "0x10"], "invalid value for '--extend': '0x10' is no time"),
+    ([*_GENERATE, "--cfg", "0x10"], "invalid value for '--cfg': '0x10' is not a valid"),
+    ([*_GENERATE, "--steps", "2.5"], "invalid value for '--steps': '2.5' is not a valid"),
+    ([*_GENERATE, "--steps", "0"], "steps must be from 1 to 10000, got 0"),
     ([*_GENERATE, "--seed", "-1"], "seed must be between 0 and 4294967295, got -1"),
     ([*_GENERATE, "--seconds", "1e9"], "the longest clip is"),  # of one pass in a host, of several in the command
     ([*_GENERATE, "--threads", "0"], "threads must be from 1 to"),
@@ -118,7 +131,10 @@ _COMMANDS: tuple[tuple[list[str], str], ...] = (
     ([*_GENERATE, "--save-latents", "a.txt"], "the latents must be a .npy file, got a.txt"),
     ([*_GENERATE, "--bits", "12"], "wav cannot store 12 bits; choose 24 or 16 or float"),
     ([*_GENERATE, "--init-audio", "none.wav"], "the audio file none.wav does not exist"),
-    ([*_GENERATE, "--init-audio", "noise.wav"], "noise.wav"),
+    ([*_GENERATE, "--init-audio", "there.wav"], "there.wav is empty: there is nothing in it"),
+    ([*_GENERATE, "--init-audio", "notes.wav"], "notes.wav is a text, not a recording"),
+    ([*_GENERATE, "--init-audio", "noise.wav"], "noise.wav cannot be read as audio: its format is unknown"),
+    ([*_GENERATE, "--init-audio", "."], ". is a folder, not a recording"),
     (
         [*_GENERATE, "--init-audio", "there.wav", "-o", "there.wav", "--overwrite"],
         "there.wav is the recording that is edited and would be lost; name another file",
@@ -190,6 +206,7 @@ def _refused(demo: Bundle, request: _Json, recording: _Json | None) -> _Json:
 
 _RECORDED: tuple[tuple[str, list[str]], ...] = (
     ("lofi piano", ["--seconds", "0.5", "--seed", "42", "--steps", "2"]),
+    ("time", ["--seconds", "0:00.25", "--seed", "3", "--steps", "1", "--headroom", "0:00.5"]),
     ("", ["--seconds", "0.1", "--seed", "4294967295", "--steps", "1", "--headroom", "0"]),
     (
         'a "quoted" \\ line\nローファイ 🎹 é\u2028',

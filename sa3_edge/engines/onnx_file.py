@@ -19,7 +19,7 @@ LONGEST_FILE = 64 << 20  # bytes of a graph without its weights; the published d
 MOST_NODES = 50_000
 MOST_ELEMENTS = 1 << 31  # of a tensor whose shape the file states
 MOST_AXES = 8
-_OPSETS = {"": range(21, 25), "com.microsoft": range(1, 2)}
+OPSETS = {"": range(21, 25), "com.microsoft": range(1, 2)}
 
 # What our exporter writes, and its near kin: pure functions of their inputs.
 _OPERATORS = frozenset(
@@ -33,24 +33,10 @@ _OPERATORS = frozenset(
     """.split()  # noqa: SIM905
 )
 _CONTRIBUTED = frozenset({"MultiHeadAttention", "RotaryEmbedding", "SkipSimplifiedLayerNormalization"})
-_BY_DOMAIN = {"": _OPERATORS, "com.microsoft": _CONTRIBUTED}
+OPERATORS = {"": _OPERATORS, "com.microsoft": _CONTRIBUTED}
 
 # By TensorProto.DataType.
-_ELEMENT_BYTES = {
-    1: 4,
-    2: 1,
-    3: 1,
-    4: 2,
-    5: 2,
-    6: 4,
-    7: 8,
-    9: 1,
-    10: 2,
-    11: 8,
-    12: 4,
-    13: 8,
-    16: 2,
-}  # TensorProto.DataType
+ELEMENT_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
 _INT64 = 7
 # The input that says how large the result is.
 _SHAPE_INPUT = {"Expand": 1, "ConstantOfShape": 0, "Tile": 1, "Reshape": 1}
@@ -75,6 +61,12 @@ _SHAPE = {1: "DIMS"}
 _DIMENSION = {1: "size", 2: "axis", 3: "denotation"}
 _ENTRY = {1: "key", 2: "value"}
 _OPSET = {1: "domain", 2: "version"}
+# All of them, for hosts in other languages to be compared with.
+FIELDS = {
+    "model": _MODEL, "graph": _GRAPH, "node": _NODE, "attribute": _ATTRIBUTE, "tensor": _TENSOR, "value": _VALUE,
+    "type": _TYPE, "tensor_type": _TENSOR_TYPE, "shape": _SHAPE, "dimension": _DIMENSION, "entry": _ENTRY,
+    "opset": _OPSET,
+}  # fmt: skip
 
 
 class _RefusedError(Exception):
@@ -146,7 +138,7 @@ def read_graph(data: bytes) -> tuple[list[_Value], list[_Value], list[Stored]]:
     domains = set()
     for opset in model.messages("OPSETS", _OPSET, "opset"):
         domain, version = _domain(opset), opset.number("version")
-        if version not in _OPSETS.get(domain, ()):
+        if version not in OPSETS.get(domain, ()):
             raise _RefusedError(f"it uses version {version} of the operators {domain or 'ai.onnx'!r}")
         domains.add(domain)
     graph = model.message("graph", _GRAPH, "graph")
@@ -170,7 +162,7 @@ def _domain(message: "_Message") -> str:
 
 def _check_node(node: "_Message", domains: set[str], constants: dict[str, tuple[int, ...]]) -> Iterator[Stored]:
     operator, domain = node.text("operator"), _domain(node)
-    if domain not in domains or operator not in _BY_DOMAIN.get(domain, ()):
+    if domain not in domains or operator not in OPERATORS.get(domain, ()):
         raise _RefusedError(f"it has the operator {f'{domain}.' if domain else ''}{operator}, which no export writes")
     inputs = [bytes(name).decode() for name in node.all_data("INPUTS")]
     place = _SHAPE_INPUT.get(operator)
@@ -188,9 +180,9 @@ def _tensor(tensor: "_Message") -> Stored:
     name, shape = tensor.text("name"), tensor.numbers("DIMS")
     elements = _count(name, shape)
     dtype = tensor.number("dtype")
-    if dtype not in _ELEMENT_BYTES:
+    if dtype not in ELEMENT_BYTES:
         raise _RefusedError(f"{name!r} is of the type {dtype}, which no export writes")
-    size = elements * _ELEMENT_BYTES[dtype]
+    size = elements * ELEMENT_BYTES[dtype]
     if tensor.number("location") == 1:
         if tensor.fields.keys() & {"raw", "FLOATS", "INT32S", "INT64S"}:
             raise _RefusedError(f"{name!r} has its value twice")
@@ -199,7 +191,9 @@ def _tensor(tensor: "_Message") -> Stored:
         if len(where) != len(entries) or not where.keys() <= {"location", "offset", "length", "checksum"}:
             raise _RefusedError(f"{name!r} lies elsewhere in an unknown way")
         offset, length = (int(where.get(key, usual)[:20]) for key, usual in (("offset", "0"), ("length", str(size))))
-        if offset < 0 or length != size:
+        if offset < 0:
+            raise _RefusedError(f"{name!r} lies before the start of its file")
+        if length != size:
             raise _RefusedError(f"{name!r} is of {size} bytes, and {length} are stored")
         return Stored(name, where.get("location", ""), offset, length, None, dtype, shape)
     if "EXTERNAL" in tensor.fields:
@@ -210,9 +204,10 @@ def _tensor(tensor: "_Message") -> Stored:
             raise _RefusedError(f"{name!r} is of {size} bytes, and {len(raw)} are stored")
         integers = struct.unpack(f"<{elements}q", raw) if dtype == _INT64 and elements <= MOST_AXES else None
         return Stored(name, None, 0, size, integers, dtype, shape)
-    lists = [value for key in ("FLOATS", "INT32S", "INT64S") for value in tensor.all(key)]
-    if elements > sum(1 if isinstance(value, int) else len(value) for value in lists):
-        raise _RefusedError(f"{name!r} has {elements} elements, and fewer are stored")
+    held = sum(len(value) for value in tensor.all_data("FLOATS")) // 4
+    held += len(tensor.numbers("INT32S")) + len(tensor.numbers("INT64S"))
+    if elements != held:
+        raise _RefusedError(f"{name!r} has {elements} elements, and {held} are stored")
     return Stored(name, None, 0, size, None, dtype, shape)
 
 
@@ -274,10 +269,10 @@ class _Message:
         self._what = what
         for number, value in _fields(data):
             if number not in known:
-                raise _RefusedError(f"a {what} has a field ({number}) that no export writes")
+                raise _RefusedError(f"its {what} has a field ({number}) that no export writes")
             values = self.fields.setdefault(known[number], [])
             if values and not known[number].isupper():
-                raise _RefusedError(f"a {what} has its {known[number]} twice")
+                raise _RefusedError(f"its {what} has the {known[number]} twice")
             values.append(value)
 
     def all(self, name: str) -> list[_Raw]:
@@ -286,7 +281,7 @@ class _Message:
     def all_data(self, name: str) -> list[memoryview]:
         values = self.all(name)
         if any(isinstance(value, int) for value in values):
-            raise _RefusedError(f"a {self._what} has a number for its {name.lower()}")
+            raise _RefusedError(f"its {self._what} has a number for the {name.lower()}")
         return [value for value in values if not isinstance(value, int)]
 
     def data(self, name: str) -> memoryview:
@@ -311,7 +306,7 @@ class _Message:
     def number(self, name: str) -> int:
         value = next(iter(self.all(name)), 0)
         if not isinstance(value, int):
-            raise _RefusedError(f"a {self._what} has no number for its {name}")
+            raise _RefusedError(f"its {self._what} has no number for the {name}")
         return value
 
     def message(self, name: str, known: dict[int, str], what: str) -> "_Message":
@@ -336,7 +331,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, _Raw]]:
             length = 8 if wire == _EIGHT else 4
         else:
             raise _RefusedError(f"it is no protobuf (wire type {wire})")
-        if place + length > end:
+        if length < 0 or place + length > end:
             raise _RefusedError("it ends within a field")
         yield number, data[place : place + length]
         place += length

@@ -15,7 +15,7 @@ LONGEST_TEXT = 100_000  # characters; the model reads some 256 tokens
 _MODELS = {"BPE", "Unigram", "WordLevel"}
 _NORMALIZERS = {"Replace", "Prepend", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Strip", "StripAccents"}
 _PRE_TOKENIZERS = {"Split", "ByteLevel", "Metaspace", "Whitespace", "WhitespaceSplit", "Digits", "Punctuation"}
-_MOST_GROWTH = 64  # times as long as the prompt
+MOST_GROWTH = 64  # times as long as the prompt
 
 
 def _check_parts(path: Path, text: str) -> None:
@@ -45,7 +45,7 @@ def _check_parts(path: Path, text: str) -> None:
                 refuse(f"its {kind} matches a regular expression")
             sought = pattern["String"] if pattern is not None else " "
             growth *= max(1.0, len(str(step.get("content", ""))) / max(1, len(sought)))
-            if not sought or growth > _MOST_GROWTH or len(str(step.get("prepend", ""))) > _MOST_GROWTH:
+            if not sought or growth > MOST_GROWTH or len(str(step.get("prepend", ""))) > MOST_GROWTH:
                 refuse(f"its {kind} makes text many times as long")
 
 

@@ -1,7 +1,7 @@
 /** A bundle, verified: the right schema, every file inside its folder, every size and hash as stated. */
 
 import { BundleError, messageOf, Sa3Error } from './errors.js';
-import { type Artifact, decodeManifest, type File, type GraphName, type Manifest, MANIFEST_NAME } from './manifest.js';
+import { type Artifact, decodeManifest, type File, type GraphName, LARGEST_MANIFEST, type Manifest, MANIFEST_NAME } from './manifest.js';
 import { Sha256 } from './sha256.js';
 
 /** A file's content, read when it is needed. */
@@ -60,6 +60,9 @@ export class Bundle {
   static async open(source: BundleSource, onBytes: OnBytes = () => {}, signal?: AbortSignal): Promise<Bundle> {
     const content = await read(source, MANIFEST_NAME, { signal });
     if (content === null) throw new BundleError(`${source.name} is not a bundle: it has no ${MANIFEST_NAME}`);
+    if (content.size > LARGEST_MANIFEST) {
+      throw new BundleError(`${source.locate(MANIFEST_NAME)} has ${content.size} bytes, at most ${LARGEST_MANIFEST} are read`);
+    }
     const data = await content.bytes();
     const bundle = new Bundle(source, decodeManifest(data), new Sha256().update(data).digest());
     const files = bundle.files();

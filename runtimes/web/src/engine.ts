@@ -4,6 +4,7 @@ import type { Bundle } from './bundle.js';
 import { EngineError } from './errors.js';
 import type { GraphName } from './manifest.js';
 import type { Tensors } from './tensor.js';
+import { shapeText } from './words.js';
 
 /** One loaded graph. */
 export interface Session {
@@ -51,12 +52,33 @@ export class GraphRunner {
     const loaded = session;
     const outputs = await this.timed(`${graph}.run`, () => loaded.run(inputs, shared, signal));
     signal?.throwIfAborted();
-    for (const [name, output] of Object.entries(outputs)) {
-      if (output.data instanceof Float32Array && !output.data.every(Number.isFinite)) {
+    this.checkOutputs(graph, { ...shared, ...inputs }, outputs);
+    return outputs;
+  }
+
+  /** What has fewer values than its reader expects would be silence in a clip, or another's memory. */
+  private checkOutputs(graph: GraphName, inputs: Tensors, outputs: Tensors): void {
+    const described = this.bundle.manifest.graphs[graph]!;
+    const sizes = new Map<string, number>();
+    const measure = (shape: readonly (number | string)[], dims: readonly number[]): void =>
+      shape.forEach((axis, i) => typeof axis === 'string' && !sizes.has(axis) && dims[i]! > 0 && sizes.set(axis, dims[i]!));
+    for (const { name, shape } of described.inputs) if (inputs[name]) measure(shape, inputs[name].dims);
+    for (const { name, shape } of described.outputs) {
+      const output = outputs[name];
+      if (!output) throw new EngineError(`${this.engine.name} gave no output ${name} of the ${graph}`);
+      measure(shape, output.dims);
+      const wanted = shape.map((axis) => (typeof axis === 'string' ? (sizes.get(axis) ?? 1) : axis));
+      if (!(output.data instanceof Float32Array) || wanted.join() !== output.dims.join()) {
+        const dtype = output.data instanceof Float32Array ? 'float32' : 'int64';
+        throw new EngineError(
+          `${this.engine.name} computed ${dtype} ${shapeText(output.dims)} as the ${graph}'s ${name}, ` +
+            `the manifest promises float32 ${shapeText(wanted)}`,
+        );
+      }
+      if (!output.data.every(Number.isFinite)) {
         throw new EngineError(`${this.engine.name} computed NaN or infinity in the ${graph}'s ${name}`);
       }
     }
-    return outputs;
   }
 
   /** Free graphs that are needed no more; all of them if none is named. */

@@ -5,6 +5,8 @@ import { BundleError } from './errors.js';
 /** The schemas that this host reads; 3 says more of Core ML packages. */
 export const SCHEMA_VERSIONS: readonly number[] = [2, 3];
 export const MANIFEST_NAME = 'manifest.json';
+/** Bytes of a manifest; those of published models have 20 kB. */
+export const LARGEST_MANIFEST = 16 * 2 ** 20;
 
 /** The five graphs. */
 export type GraphName = 'text_encoder' | 'conditioner' | 'denoiser' | 'decoder' | 'encoder';
@@ -27,22 +29,37 @@ function refuse(expected: string, value: unknown, at: string): never {
 }
 
 const text: Check<string> = (value, at) => (typeof value === 'string' ? value : refuse('text', value, at));
+
+/** Of so many characters, each a code point. */
+function textOf(least: number, most: number): Check<string> {
+  return (value, at) => {
+    const count = [...text(value, at)].length;
+    return count >= least && count <= most ? (value as string) : refuse(`text of ${least} to ${most} characters`, value, at);
+  };
+}
+
 const truth: Check<boolean> = (value, at) => (typeof value === 'boolean' ? value : refuse('true or false', value, at));
-const number: Check<number> = (value, at) => (typeof value === 'number' ? value : refuse('a number', value, at));
+// 1e999 is read as infinity.
+const number: Check<number> = (value, at) => (Number.isFinite(value) ? (value as number) : refuse('a number', value, at));
 const integer: Check<number> = (value, at) => (Number.isInteger(value) ? (value as number) : refuse('an integer', value, at));
 
-function atLeast(least: number): Check<number> {
-  return (value, at) => (integer(value, at) >= least ? (value as number) : refuse(`${least} or more`, value, at));
+/** Both ends included. */
+function within<T extends number>(check: Check<T>, least: number, most: number): Check<T> {
+  return (value, at) => {
+    const checked = check(value, at);
+    return checked >= least && checked <= most ? checked : refuse(`${least} to ${most}`, value, at);
+  };
 }
 
 function oneOf<const T extends readonly string[]>(choices: T): Check<T[number]> {
   return (value, at) => (choices.includes(value as string) ? (value as T[number]) : refuse(choices.join(' or '), value, at));
 }
 
-function list<T>(item: Check<T>, least = 0): Check<readonly T[]> {
+function list<T>(item: Check<T>, least = 0, most = Infinity): Check<readonly T[]> {
   return (value, at) => {
     if (!Array.isArray(value)) return refuse('an array', value, at);
     if (value.length < least) return refuse(`${least} or more entries`, value, at);
+    if (value.length > most) return refuse(`at most ${most} entries`, value, at);
     return value.map((entry, index) => item(entry, `${at}[${index}]`));
   };
 }
@@ -188,15 +205,24 @@ export interface Manifest {
   readonly unknown_config_keys: readonly string[];
 }
 
-const size = atLeast(1);
+// Beyond reason: a size that only a mistake, or malice, has is refused before anything is reserved for it.
+const LARGEST = 2 ** 20;
+const MOST_SAMPLES = 2 ** 29; // of a whole clip, or of a tile with its neighbours, all channels
+const size = within(integer, 1, LARGEST);
+const countOf = within(integer, 0, LARGEST);
+const gain = within(number, -1e6, 1e6);
+const name = textOf(0, 1024);
+const sha256: Check<string> = (value, at) =>
+  /^[0-9a-f]{64}$/.test(text(value, at)) ? (value as string) : refuse('64 hex digits', value, at);
 const nullable = <T>(check: Check<T>): Check<T | null> => (value, at) => (value === null ? null : check(value, at));
 
-const file: Check<File> = struct({ path: text, sha256: text, bytes: integer });
+const file: Check<File> = struct({ path: textOf(1, 1024), sha256, bytes: within(integer, 0, 2 ** 40) });
 
+const axis = within(integer, 0, 2 ** 31);
 const tensorFields = {
-  name: text,
+  name,
   dtype: oneOf(['float32', 'float16', 'int64', 'int32']),
-  shape: list<number | string>((value, at) => (typeof value === 'string' ? value : integer(value, at))),
+  shape: list<number | string>((value, at) => (typeof value === 'string' ? name : axis)(value, at), 0, 8),
 };
 const tensorInfo: Check<TensorInfo> = struct(tensorFields);
 const packageInput3: Check<PackageInput> = struct({
@@ -208,8 +234,8 @@ const packageInput3: Check<PackageInput> = struct({
 const parity: Check<Parity> = struct({ length: integer, snr_db: number, psnr_db: optional(nullable(number)) });
 
 const layer: Check<Layer> = struct({
-  shape: list(integer, 2),
-  parts: list(struct({ initializer: text, first: integer, rows: integer, transposed: truth }), 1),
+  shape: list(size, 2, 4),
+  parts: list(struct({ initializer: name, first: countOf, rows: size, transposed: truth }), 1),
 });
 
 const artifactOf = (input: Check<PackageInput>): Check<Artifact> =>
@@ -221,13 +247,13 @@ const artifactOf = (input: Check<PackageInput>): Check<Artifact> =>
     outputs: optional(list(tensorInfo)),
     functions: optional(map(map(integer))),
     compute_units: optional(nullable(oneOf(['all', 'cpu_and_ne', 'cpu_and_gpu', 'cpu_only']))),
-    layers: optional(map(layer)),
+    layers: optional(map(layer, name)),
   });
 
 const graphOf = (input: Check<PackageInput>): Check<Graph> =>
   struct({ description: text, inputs: list(tensorInfo), outputs: list(tensorInfo), artifacts: map(artifactOf(input)) });
 
-const tiles: Check<Tiles> = struct({ frames: size, overlap: atLeast(0), multiple: size });
+const tiles: Check<Tiles> = struct({ frames: size, overlap: countOf, multiple: size });
 
 const manifestFields = {
   schema_version: integer,
@@ -248,11 +274,11 @@ const manifestFields = {
   text: struct({ tokenizer: file, max_tokens: size, hidden_size: size }),
   sampler: struct({
     objective: oneOf(['rf_denoiser', 'rectified_flow']),
-    logsnr_start: number,
-    logsnr_end: number,
-    steps: size,
-    guidance: number,
-    headroom_seconds: number,
+    logsnr_start: gain,
+    logsnr_end: gain,
+    steps: within(integer, 1, 10_000),
+    guidance: gain,
+    headroom_seconds: within(number, 0, 3600),
   }),
   tiles: struct({ decoder: tiles, encoder: tiles }),
   made_with: map(text),
@@ -260,7 +286,7 @@ const manifestFields = {
 };
 const graphsOf = (input: Check<PackageInput>): Check<Manifest['graphs']> => map(graphOf(input), oneOf(GRAPH_NAMES));
 const manifest2: Check<Manifest> = struct({ ...manifestFields, graphs: graphsOf(tensorInfo) });
-const manifest3: Check<Manifest> = struct({ ...manifestFields, memory_tokens: atLeast(0), graphs: graphsOf(packageInput3) });
+const manifest3: Check<Manifest> = struct({ ...manifestFields, memory_tokens: countOf, graphs: graphsOf(packageInput3) });
 
 /** Read `manifest.json`. Throws BundleError, naming the field. */
 export function decodeManifest(data: Uint8Array): Manifest {
@@ -277,5 +303,15 @@ export function decodeManifest(data: Uint8Array): Manifest {
         `(${SCHEMA_VERSIONS.join(' or ')}); export the bundle again or use another sa3-edge`,
     );
   }
-  return (version === 2 ? manifest2 : manifest3)(parsed, '$');
+  const manifest = (version === 2 ? manifest2 : manifest3)(parsed, '$');
+  checkSizes(manifest);
+  return manifest;
+}
+
+/** Throws BundleError where sizes that are each within bounds ask for more than any model needs together. */
+function checkSizes({ audio, tiles }: Manifest): void {
+  const frames = Math.max(audio.max_frames, ...[tiles.decoder, tiles.encoder].map((each) => each.frames + 2 * each.overlap));
+  if (frames * audio.samples_per_frame * audio.channels > MOST_SAMPLES) {
+    throw new BundleError(`${MANIFEST_NAME} is not valid: ${frames} frames of ${audio.samples_per_frame} samples are too many`);
+  }
 }

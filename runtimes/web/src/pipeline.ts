@@ -106,7 +106,7 @@ export class Pipeline {
   static async create(bundle: Bundle, engine: Engine): Promise<Pipeline> {
     const { tokenizer, max_tokens: longest } = bundle.manifest.text;
     const content = new TextDecoder().decode(await (await bundle.read(tokenizer)).bytes());
-    return new Pipeline(bundle, engine, new Tokenizer(content, longest));
+    return new Pipeline(bundle, engine, new Tokenizer(content, longest, bundle.source.locate(tokenizer.path)));
   }
 
   /**

@@ -1,25 +1,28 @@
 /** Prompts to token ids: the Gemma family's `tokenizer.json`, byte-fallback BPE on code points. */
 
-import { BundleError, RequestError } from './errors.js';
+import { BundleError, messageOf, RequestError } from './errors.js';
+import { quoted } from './words.js';
 
-interface AddedToken {
-  readonly id: number;
-  readonly content: string;
-}
+const LONGEST_FILE = 64 * 2 ** 20; // bytes; the published one has 33 MB
+const LONGEST_TEXT = 100_000; // characters; the model reads some 256 tokens
+const MOST_GROWTH = 64; // times as long as the prompt
+const LARGEST_ID = 2 ** 31 - 1;
 
+/** What is read of a `tokenizer.json`. */
 interface TokenizerFile {
-  readonly added_tokens?: readonly AddedToken[];
-  readonly normalizer: { readonly type: string; readonly pattern?: { readonly String?: string }; readonly content?: string } | null;
-  readonly pre_tokenizer: { readonly type: string; readonly pattern?: { readonly String?: string } } | null;
-  readonly model: {
-    readonly type: string;
-    readonly unk_token?: string | null;
-    readonly fuse_unk?: boolean;
-    readonly byte_fallback?: boolean;
-    readonly vocab: Readonly<Record<string, number>>;
-    readonly merges: readonly (string | readonly [string, string])[];
-  };
+  readonly vocabulary: ReadonlyMap<string, number>;
+  readonly merges: readonly (readonly [string, string])[];
+  /** By their text. */
+  readonly added: ReadonlyMap<string, number>;
+  readonly unknown: string | null;
+  readonly fuseUnknown: boolean;
+  readonly byteFallback: boolean;
+  /** What the normalizer replaces by what; "" for nothing. */
+  readonly from: string;
+  readonly to: string;
 }
+
+class Damaged extends Error {}
 
 /** A symbol in a list linked both ways; `next` -1 ends it. */
 interface Piece {
@@ -35,44 +38,22 @@ type Offer = readonly [rank: number, at: number, left: string, right: string];
 
 /** The text encoder's own BPE: no begin or end token, no padding, cut to `maxTokens`. */
 export class Tokenizer {
-  private readonly model: TokenizerFile['model'];
+  private readonly file: TokenizerFile;
   private readonly vocabulary: ReadonlyMap<string, number>;
-  private readonly ranks = new Map<string, number>();
-  private readonly added: ReadonlyMap<string, number>;
+  private readonly ranks: ReadonlyMap<string, number>;
   private readonly split: RegExp | null;
-  private readonly from: string;
-  private readonly to: string;
   private readonly utf8 = new TextEncoder();
 
   /** Throws BundleError if the file is no tokenizer of this kind. */
   constructor(
     content: string,
     private readonly maxTokens: number,
+    name = 'tokenizer.json',
   ) {
-    let file: TokenizerFile;
-    try {
-      file = JSON.parse(content) as TokenizerFile;
-      this.model = file.model;
-      this.vocabulary = new Map(Object.entries(file.model.vocab));
-    } catch (error) {
-      throw new BundleError(`tokenizer.json is not a tokenizer: ${(error as Error).message}`);
-    }
-    const { normalizer, pre_tokenizer: pre } = file;
-    this.from = normalizer?.pattern?.String ?? '';
-    this.to = normalizer?.content ?? '';
-    const known =
-      file.model.type === 'BPE' &&
-      (normalizer === null || (normalizer.type === 'Replace' && this.from !== '')) &&
-      (pre === null || (pre.type === 'Split' && pre.pattern?.String === this.from));
-    if (!known) throw new BundleError('tokenizer.json is of another kind: BPE with Replace and no or a like Split is read');
-    for (const [rank, merge] of file.model.merges.entries()) {
-      const at = typeof merge === 'string' ? merge.indexOf(' ') : 0;
-      const [left, right] = typeof merge === 'string' ? [merge.slice(0, at), merge.slice(at + 1)] : merge;
-      this.ranks.set(pair(left, right), rank);
-    }
-    const tokens = file.added_tokens ?? [];
-    this.added = new Map(tokens.map((token) => [token.content, token.id]));
-    const longestFirst = tokens.map((token) => token.content).sort((a, b) => b.length - a.length);
+    this.file = readTokenizer(content, name);
+    this.vocabulary = this.file.vocabulary;
+    this.ranks = new Map(this.file.merges.map(([left, right], rank) => [pair(left, right), rank]));
+    const longestFirst = [...this.file.added.keys()].sort((a, b) => b.length - a.length);
     const escaped = longestFirst.map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
     this.split = escaped.length ? new RegExp(`(${escaped.join('|')})`, 'u') : null;
   }
@@ -80,15 +61,20 @@ export class Tokenizer {
   /**
    * Token ids, at most `maxTokens`, and how many more the text has.
    *
-   * Throws RequestError for half a surrogate pair, which no encoding has.
+   * Throws RequestError for half a surrogate pair, which no encoding has, and for a text beyond reason.
    */
   encode(text: string): { ids: number[]; cut: number } {
     if (!isWellFormed(text)) throw new RequestError('the prompt is not valid Unicode: it has half a surrogate pair');
+    const characters = text.length > LONGEST_TEXT ? [...text].length : text.length;
+    if (characters > LONGEST_TEXT) {
+      throw new RequestError(`the prompt has ${characters} characters, at most ${LONGEST_TEXT} are read`);
+    }
+    const { from, to, added } = this.file;
     const ids: number[] = [];
     for (const part of this.split ? text.split(this.split) : [text]) {
-      const added = this.added.get(part);
-      if (added !== undefined) ids.push(added);
-      else if (part) this.merge(this.from ? part.replaceAll(this.from, this.to) : part, ids);
+      const id = added.get(part);
+      if (id !== undefined) ids.push(id);
+      else if (part) this.merge(from ? part.replaceAll(from, to) : part, ids);
     }
     return { ids: ids.slice(0, this.maxTokens), cut: Math.max(0, ids.length - this.maxTokens) };
   }
@@ -99,15 +85,14 @@ export class Tokenizer {
     const push = (symbol: string, id: number): void => {
       pieces.push({ text: symbol, id, previous: pieces.length - 1, next: pieces.length + 1, alive: true });
     };
+    const { unknown, fuseUnknown } = this.file;
     let unknownBefore = false;
     for (const character of text) {
       const id = this.vocabulary.get(character);
-      const bytes = id === undefined && this.model.byte_fallback ? this.bytesOf(character) : null;
+      const bytes = id === undefined && this.file.byteFallback ? this.bytesOf(character) : null;
       if (id !== undefined) push(character, id);
       else if (bytes) for (const byte of bytes) push(byte, this.vocabulary.get(byte)!);
-      else if (this.model.unk_token && !(this.model.fuse_unk && unknownBefore)) {
-        push(this.model.unk_token, this.vocabulary.get(this.model.unk_token)!);
-      }
+      else if (unknown !== null && !(fuseUnknown && unknownBefore)) push(unknown, this.vocabulary.get(unknown)!);
       unknownBefore = id === undefined && !bytes;
     }
     if (pieces.length) pieces[pieces.length - 1]!.next = -1;
@@ -145,6 +130,103 @@ export class Tokenizer {
     }
     for (const piece of pieces) if (piece.alive) out.push(piece.id);
   }
+}
+
+/** Throws BundleError for what is no tokenizer, and for parts that this host does not run. */
+function readTokenizer(content: string, name: string): TokenizerFile {
+  const refuse = (what: string): never => {
+    throw new BundleError(`${name} is not a tokenizer that sa3-edge runs: ${what}`);
+  };
+  try {
+    if (content.length > LONGEST_FILE) throw new Damaged(`it has ${content.length} characters, at most ${LONGEST_FILE} are read`);
+    const file = objectOf(JSON.parse(content), 'the file');
+    const model = objectOf(file['model'], 'its model');
+    const type = String(model['type'] ?? 'BPE');
+    if (type !== 'BPE') refuse(`its model is ${quoted(type.slice(0, 64))}, not one of BPE`);
+    if (model['dropout']) refuse('it drops merges at random, so the same text gives other tokens each time');
+    for (const part of ['continuing_subword_prefix', 'end_of_word_suffix', 'ignore_merges']) {
+      if (model[part]) refuse(`its model has ${part}`);
+    }
+    const normalizer = stepOf(file, 'normalizer', 'Replace', refuse);
+    const splitter = stepOf(file, 'pre_tokenizer', 'Split', refuse);
+    const from = normalizer?.pattern ?? '';
+    if (splitter && splitter.pattern !== from) refuse(`its pre_tokenizer splits at ${quoted(splitter.pattern)}, which is left in the text`);
+    const vocabulary = new Map(Object.entries(objectOf(model['vocab'], 'its vocabulary')).map(([token, id]) => [token, idOf(id, token)]));
+    const inside = (token: string): string => {
+      if (!vocabulary.has(token)) throw new Damaged(`${quoted(token.slice(0, 64))} is not in its vocabulary`);
+      return token;
+    };
+    const merges = arrayOf(model['merges'], 'its merges').map((merge) => {
+      const parts = typeof merge === 'string' ? merge.split(' ') : arrayOf(merge, 'a merge');
+      const [left, right] = parts;
+      if (parts.length !== 2 || typeof left !== 'string' || typeof right !== 'string') throw new Damaged('a merge is not of two tokens');
+      inside(left + right);
+      return [inside(left), inside(right)] as const;
+    });
+    const unknown = model['unk_token'] ?? null;
+    if (unknown !== null && typeof unknown !== 'string') throw new Damaged('its unknown token is no text');
+    return {
+      vocabulary,
+      merges,
+      added: addedTokens(file['added_tokens'] ?? [], from, refuse),
+      unknown: unknown === null ? null : inside(unknown),
+      fuseUnknown: model['fuse_unk'] === true,
+      byteFallback: model['byte_fallback'] === true,
+      from,
+      to: normalizer?.content ?? '',
+    };
+  } catch (error) {
+    if (error instanceof BundleError) throw error;
+    throw new BundleError(`${name} is not a tokenizer: ${messageOf(error)}`);
+  }
+}
+
+/** The normalizer or pre-tokenizer, if there is one. */
+function stepOf(
+  file: Readonly<Record<string, unknown>>,
+  kind: 'normalizer' | 'pre_tokenizer',
+  known: string,
+  refuse: (what: string) => never,
+): { pattern: string; content: string } | null {
+  if (file[kind] == null) return null;
+  const step = objectOf(file[kind], `its ${kind}`);
+  // Python's word for nothing: the other hosts say it so.
+  if (step['type'] !== known) return refuse(`its ${kind} is ${quoted(String(step['type'] ?? 'None').slice(0, 64))}, not one of ${known}`);
+  const pattern = (step['pattern'] as { String?: unknown } | null | undefined)?.String;
+  if (typeof pattern !== 'string') return refuse(`its ${kind} matches a regular expression`);
+  const content = step['content'] ?? '';
+  if (typeof content !== 'string') throw new Damaged(`its ${kind} has no text for its content`);
+  if (!pattern || [...content].length / [...pattern].length > MOST_GROWTH) return refuse(`its ${kind} makes text many times as long`);
+  return { pattern, content };
+}
+
+function addedTokens(value: unknown, from: string, refuse: (what: string) => never): Map<string, number> {
+  const added = new Map<string, number>();
+  for (const each of arrayOf(value, 'its added tokens')) {
+    const token = objectOf(each, 'an added token');
+    const { content } = token;
+    if (typeof content !== 'string') throw new Damaged('an added token has no text');
+    const flag = ['single_word', 'lstrip', 'rstrip'].find((name) => token[name] === true);
+    if (flag) refuse(`the added token ${quoted(content)} has ${flag}`);
+    if (token['normalized'] === true && from && content.includes(from)) refuse(`the added token ${quoted(content)} is found in normalized text`);
+    if (content) added.set(content, idOf(token['id'], content));
+  }
+  return added;
+}
+
+function objectOf(value: unknown, what: string): Readonly<Record<string, unknown>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Damaged(`${what} is no object`);
+  return value as Record<string, unknown>;
+}
+
+function arrayOf(value: unknown, what: string): readonly unknown[] {
+  if (!Array.isArray(value)) throw new Damaged(`${what} is no list`);
+  return value;
+}
+
+function idOf(value: unknown, token: string): number {
+  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= LARGEST_ID) return value as number;
+  throw new Damaged(`the id of ${quoted(token.slice(0, 64))} is no number from 0 on`);
 }
 
 function pair(left: string, right: string): string {

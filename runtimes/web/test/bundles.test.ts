@@ -1,9 +1,10 @@
 /** Vectors of bundles: what opens, what is refused, graphs, int8 products and whole runs. */
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { readFileSync } from 'node:fs';
-import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Bundle, type GraphName, Pipeline, type Tensor } from '../dist/index.js';
@@ -139,4 +140,16 @@ test('a link that leads out of the folder is refused', async () => {
   }
   await writeFile(join(folder, 'manifest.json'), cases[0].manifest);
   await assert.rejects(Bundle.open(new FolderSource(folder)), { name: 'BundleError', message: /outside the bundle/ });
+});
+
+test('a manifest that is no file, or is beyond reason, is refused unread', async () => {
+  const folder = await temporary();
+  const place = join(folder, 'manifest.json');
+  if (spawnSync('mkfifo', [place]).status === 0) {
+    await assert.rejects(Bundle.open(new FolderSource(folder)), { name: 'BundleError', message: /is no ordinary file/ });
+    await rm(place);
+  }
+  await writeFile(place, '');
+  await truncate(place, read('limits').manifest_bytes + 1);
+  await assert.rejects(Bundle.open(new FolderSource(folder)), { name: 'BundleError', message: /has 16777217 bytes, at most/ });
 });

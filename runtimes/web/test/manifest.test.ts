@@ -1,13 +1,14 @@
-/** Both schemas of the manifest: each with its own fields, and no others. */
+/** Both schemas of the manifest, each with its own fields and no others, and the limits of what is in them. */
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { decodeManifest } from '../dist/manifest.js';
+import { decodeManifest, LARGEST_MANIFEST } from '../dist/manifest.js';
+import { ELEMENT_BYTES, FIELDS, MOST, OPERATORS, OPSETS } from '../dist/onnx-file.js';
 import { Sha256 } from '../dist/sha256.js';
-import { DEMO } from './vectors.js';
+import { DEMO, read } from './vectors.js';
 
 // The tests change what they want of it.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -43,6 +44,45 @@ test('a field of the other schema, or one that is missing, is refused by its nam
   for (const [what, manifest, message] of cases) {
     assert.throws(() => decode(manifest), { name: 'BundleError', message }, what);
   }
+});
+
+test('numbers and texts beyond reason are refused by their field, those at the edge are read', () => {
+  const { manifest, numbers, manifest_bytes } = read('limits');
+  let count = 0;
+  for (const { at, read: good, refused } of numbers) {
+    const changed = (value: unknown): unknown => {
+      const whole = JSON.parse(manifest);
+      const place = at.slice(0, -1).reduce((inner: never, key: string) => inner[key], whole);
+      place[at.at(-1)] = value;
+      return whole;
+    };
+    for (const value of good) decode(changed(value));
+    for (const value of refused) {
+      const what = `${at.join('.')} ${JSON.stringify(value)}`;
+      // Sizes that are too large together are named by what they add up to.
+      assert.throws(() => decode(changed(value)), (raised: Error) => raised.name === 'BundleError' && new RegExp(`${at.at(-1)}|frames`).test(raised.message), what);
+      count++;
+    }
+  }
+  assert.ok(count > 100);
+  assert.equal(LARGEST_MANIFEST, manifest_bytes);
+});
+
+test('graphs are held to the limits of all hosts', () => {
+  const { graph } = read('limits');
+  assert.deepEqual([graph.bytes, graph.nodes, graph.elements, graph.axes], [MOST.bytes, MOST.nodes, MOST.elements, MOST.axes]);
+  const versions = Object.entries(OPSETS).map(([domain, [first, end]]) => [domain, Array.from({ length: end - first }, (_, i) => first + i)]);
+  assert.deepEqual(Object.fromEntries(versions), graph.opsets);
+  const operators = Object.entries(OPERATORS).map(([domain, names]) => [domain, [...names].sort()]);
+  assert.deepEqual(Object.fromEntries(operators), graph.operators);
+  assert.deepEqual(ELEMENT_BYTES, graph.element_bytes);
+  const numbers = (known: object, keep: (name: string) => boolean): number[] =>
+    Object.entries(known).filter(([, name]) => keep(name as string)).map(([number]) => Number(number));
+  for (const [what, known] of Object.entries(FIELDS)) {
+    assert.deepEqual(numbers(known, () => true), graph.fields[what], what);
+    assert.deepEqual(numbers(known, (name) => name !== name.toUpperCase()), graph.once[what], what);
+  }
+  assert.deepEqual(Object.keys(FIELDS).sort(), Object.keys(graph.fields).sort());
 });
 
 test('SHA-256 in pieces is what it is at once', () => {

@@ -126,6 +126,21 @@ test('what is no number is refused by the name of its graph', async () => {
   assert.equal(engine.loaded, 0);
 });
 
+test('outputs of another shape than the manifest promises are refused', async () => {
+  const one = { data: new Float32Array(1), dims: [1, 1, 1] };
+  for (const [graph, output, says] of [
+    ['denoiser', 'velocity', 'computed float32 (1, 1, 1) as the denoiser\'s velocity, the manifest promises float32 (1, 64,'],
+    ['decoder', 'audio', "computed float32 (1, 1, 1) as the decoder's audio, the manifest promises float32 (1, 2,"],
+    ['conditioner', 'global_embed', "as the conditioner's global_embed, the manifest promises"],
+  ] as const) {
+    const engine = await Watched.create((of, outputs) => (of === graph ? { ...outputs, [output]: one } : outputs));
+    await assert.rejects((await watched(engine)).generate(SHORT), (raised: Error) => raised.name === 'EngineError' && raised.message.includes(says), graph);
+    assert.equal(engine.loaded, 0);
+  }
+  const engine = await Watched.create((graph, outputs) => (graph === 'decoder' ? {} : outputs));
+  await assert.rejects((await watched(engine)).generate(SHORT), { name: 'EngineError', message: 'watched gave no output audio of the decoder' });
+});
+
 test('a second clip at the same time is refused', async () => {
   const pipeline = await watched(await Watched.create());
   const first = pipeline.generate(SHORT);

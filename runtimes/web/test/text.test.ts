@@ -44,6 +44,22 @@ test('half a surrogate pair is refused', () => {
   }
 });
 
+test('tokenizers that no text encoder needs are refused', () => {
+  for (const { name, file, says } of read('limits').tokenizers) {
+    assert.throws(
+      () => new Tokenizer(file, 256),
+      (raised: Error) => raised.name === 'BundleError' && raised.message.includes(says),
+      name,
+    );
+  }
+});
+
+test('the longest prompt that is read, and one that is too long', () => {
+  const { tokenizer, character, read: most, ids, message } = read('limits').prompts;
+  assertDigest(Int32Array.from(load(tokenizer).encode(character.repeat(most)).ids), ids, 'ids');
+  assert.throws(() => load(tokenizer).encode(character.repeat(most + 1)), { name: 'RequestError', message });
+});
+
 test('a file that is no tokenizer is refused', () => {
   assert.throws(() => new Tokenizer('{', 1), { name: 'BundleError' });
   assert.throws(() => new Tokenizer('{"model":{"type":"Unigram","vocab":{}},"normalizer":null,"pre_tokenizer":null}', 1), {

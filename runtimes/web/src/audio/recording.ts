@@ -5,6 +5,7 @@ import { roundHalfEven } from '../numbers.js';
 import { resample } from './resample.js';
 import { decodeWav } from './wav.js';
 
+const LOOKED_AT = 512; // bytes: every sound file has some by then that no text has
 const SILENCE = 1e-5; // -100 dBFS: below the noise of a 16-bit recording
 const MARGIN = 4096; // a resampler's filter sees a little beyond the end
 
@@ -25,6 +26,7 @@ export class AudioSource {
 
   /** A WAV file. Throws RequestError for any other. */
   static fromWav(data: Uint8Array, name = 'the recording'): AudioSource {
+    checkContents(data, name);
     const { channels, rate } = decodeWav(data, name);
     return new AudioSource(channels, rate, name);
   }
@@ -65,5 +67,20 @@ export class AudioSource {
       fitted.set(at.subarray(0, wanted), c * samples);
     }
     return fitted;
+  }
+}
+
+/** Throws RequestError for an empty file and for text, which would else be a recording of an unknown format. */
+function checkContents(data: Uint8Array, name: string): void {
+  if (!data.length) throw new RequestError(`${name} is empty: there is nothing in it`);
+  const head = data.subarray(0, LOOKED_AT);
+  try {
+    // As a stream: a letter that the end of what is looked at has cut is none that is wrong.
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(head, { stream: true });
+    if (text && /^[^\p{C}\p{Z}]*$/u.test(text.replace(/[ \r\n\t\ufeff]/g, ''))) {
+      throw new RequestError(`${name} is a text, not a recording`);
+    }
+  } catch (error) {
+    if (error instanceof RequestError) throw error;
   }
 }

@@ -20,6 +20,8 @@ export interface ClipRecord {
   readonly engine_version: string;
   readonly synthetic: boolean;
   readonly source_sha256: string | null;
+  /** Those merged while the model ran: none, this host merges none. */
+  readonly adapters: readonly unknown[];
 }
 
 /** What a record says beside the request. */
@@ -63,6 +65,7 @@ export function makeRecord(
     engine_version: circumstances.engineVersion,
     synthetic: manifest.model.synthetic,
     source_sha256: circumstances.sourceSha256,
+    adapters: [],
   };
 }
 

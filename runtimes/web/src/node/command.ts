@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { type Bits } from '../audio/wav.js';
-import { buildRequest, type ClipOptions, NO_OPTIONS } from '../clips/options.js';
+import { buildRequest, type ClipOptions, NO_OPTIONS, parseTime } from '../clips/options.js';
 import { messageOf, RequestError, Sa3Error } from '../errors.js';
 import { type Device, type OnProgress, Pipeline } from '../pipeline.js';
 import { type ClipFiles, checkFiles, openRecording, resultOf, summaryOf, VERSION, writeClip } from './files.js';
@@ -12,7 +12,7 @@ import { type ClipFiles, checkFiles, openRecording, resultOf, summaryOf, VERSION
 const USAGE = `usage: cli.js generate PROMPT --model DIR [options]
 
   --model, -m DIR        the bundle's folder
-  --seconds, -s S        length of the clip: 30, or the recording's, by default
+  --seconds, -s S        length of the clip, seconds or mm:ss: 30, or the recording's, by default
   --seed N               the same seed gives the same music; random by default
   --steps N              denoising steps; the model's own by default
   --headroom S           seconds composed beyond the end and cut off; the model's own by default
@@ -20,8 +20,8 @@ const USAGE = `usage: cli.js generate PROMPT --model DIR [options]
   --noise-level X        variation: how far from the recording, 0.01 to 1; 0.7 by default
   --schedule NAME        variation: monotonic (default) or reference
   --inpaint A:B          make a part anew, seconds or mm:ss; repeatable
-  --extend S             go on for so many seconds after the recording
-  --prepend S            begin so many seconds before the recording
+  --extend S             go on for so many seconds, or mm:ss, after the recording
+  --prepend S            begin so many seconds, or mm:ss, before the recording
   --splice, --no-splice  put the recording's own samples back where it is kept (default) or not
   --cfg X                classifier-free guidance; 1 is none. The model's own by default
   --negative-prompt P    what guidance leads away from
@@ -78,10 +78,10 @@ async function run(args: string[], signal: AbortSignal): Promise<void> {
 
   const options: ClipOptions = {
     ...NO_OPTIONS,
-    seconds: real('seconds', values.seconds),
+    seconds: time('seconds', values.seconds),
     seed: whole('seed', values.seed),
     steps: whole('steps', values.steps),
-    headroom: real('headroom', values.headroom),
+    headroom: time('headroom', values.headroom),
     cfg: real('cfg', values.cfg),
     apg: real('apg', values.apg) ?? NO_OPTIONS.apg,
     negative_prompt: values['negative-prompt'] ?? '',
@@ -89,8 +89,8 @@ async function run(args: string[], signal: AbortSignal): Promise<void> {
     noise_level: real('noise-level', values['noise-level']),
     schedule: values.schedule ?? null,
     inpaint: values.inpaint ?? [],
-    extend: real('extend', values.extend),
-    prepend: real('prepend', values.prepend),
+    extend: time('extend', values.extend),
+    prepend: time('prepend', values.prepend),
     splice: last(tokens, 'splice'),
     limiter: last(tokens, 'limiter'),
   };
@@ -192,18 +192,35 @@ function withNegativeNumbers(args: readonly string[]): string[] {
   return joined;
 }
 
+const REAL = /^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|(inf|infinity)|(nan))$/i;
+
+function numberIn(text: string): number | null {
+  const match = REAL.exec(text);
+  if (!match) return null;
+  if (match[1]) return text.startsWith('-') ? -Infinity : Infinity;
+  return match[2] ? NaN : Number(text);
+}
+
 function real(name: string, text: string | undefined): number | null {
   if (text === undefined) return null;
-  const number = Number(text);
-  if (text.trim() === '' || Number.isNaN(number)) {
-    throw new RequestError(`invalid value for '--${name}': '${text}' is not a valid number`);
-  }
+  const number = numberIn(text);
+  if (number === null) throw new RequestError(`invalid value for '--${name}': '${text}' is not a valid float`);
   return number;
+}
+
+/** Seconds, or minutes and seconds. */
+function time(name: string, text: string | undefined): number | null {
+  if (text === undefined) return null;
+  try {
+    return numberIn(text) ?? parseTime(text);
+  } catch (error) {
+    throw new RequestError(`invalid value for '--${name}': ${messageOf(error)}`);
+  }
 }
 
 function whole(name: string, text: string | undefined): number | null {
   if (text === undefined) return null;
-  if (!/^-?\d+$/.test(text)) throw new RequestError(`invalid value for '--${name}': '${text}' is not a valid integer`);
+  if (!/^-?\d+$/.test(text)) throw new RequestError(`invalid value for '--${name}': '${text}' is not a valid int`);
   return Number(text);
 }
 

@@ -83,7 +83,9 @@ export async function openRecording(path: string): Promise<{ source: AudioSource
   try {
     data = await readFile(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new RequestError(`the audio file ${path} does not exist`);
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') throw new RequestError(`the audio file ${path} does not exist`);
+    if (code === 'EISDIR') throw new RequestError(`${path} is a folder, not a recording`);
     throw new RequestError(`${path} cannot be read as audio: ${(error as Error).message}`);
   }
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

@@ -24,7 +24,9 @@ export class FolderSource implements BundleSource {
       if (inside.startsWith('..') || isAbsolute(inside)) {
         throw new BundleError(`${this.name}: the manifest names a file outside the bundle, '${path}'`);
       }
-      size = (await stat(place)).size;
+      const state = await stat(place);
+      if (!state.isFile()) throw new BundleError(`${place} is no ordinary file`); // a pipe would never end
+      size = state.size;
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
       if (code === 'ENOENT' || code === 'ENOTDIR') return null;

@@ -31,8 +31,6 @@ public class Bundle private constructor(public val folder: File, public val mani
     }
 
     public companion object {
-        private const val LARGEST_MANIFEST = 8L shl 20 // a published one has 30 kB
-
         /**
          * Opens and verifies the bundle in [folder].
          *

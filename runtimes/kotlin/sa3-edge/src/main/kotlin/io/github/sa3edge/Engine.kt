@@ -93,14 +93,13 @@ internal class GraphRunner(val bundle: Bundle, val engine: Engine, private val k
             info.shape.forEachIndexed { i, axis -> axis.name?.let { axes.getOrPut(it) { tensor.shape[i] } } }
         }
         for (info in described.outputs) {
-            val shape = outputs[info.name]?.shape ?: throw EngineException("${engine.name} gave no ${info.name} in ${graph.key}")
-            val fits = shape.size == info.shape.size && shape.indices.all { i ->
-                val expected = info.shape[i].size?.toLong() ?: axes[info.shape[i].name]
-                expected == null || expected == shape[i]
-            }
-            if (!fits) {
+            val shape = outputs[info.name]?.shape ?: throw EngineException("${engine.name} gave no output ${info.name} of the ${graph.key}")
+            info.shape.forEachIndexed { i, axis -> axis.name?.let { if (i < shape.size && shape[i] > 0) axes.putIfAbsent(it, shape[i]) } }
+            val wanted = info.shape.map { it.size?.toLong() ?: axes[it.name] ?: 1L }
+            if (shape.toList() != wanted) {
                 throw EngineException(
-                    "${engine.name} gave the ${graph.key}'s ${info.name} of shape ${shape.toList()}, not ${info.shape}",
+                    "${engine.name} computed float32 ${shapeText(shape.toList())} as the ${graph.key}'s ${info.name}, " +
+                        "the manifest promises ${info.dtype} ${shapeText(wanted)}",
                 )
             }
         }

@@ -33,10 +33,18 @@ internal fun hex(bytes: ByteArray): String {
 internal fun quoted(text: String): String {
     val out = StringBuilder("'")
     for (char in text) {
-        if (char < ' ' || char in '\u007f'..'\u009f') out.append("\\x%02x".format(char.code)) else out.append(char)
+        when (char) {
+            '\\' -> out.append("\\\\")
+            in '\u0000'..'\u001f', in '\u007f'..'\u009f' -> out.append("\\x%02x".format(char.code))
+            else -> out.append(char)
+        }
     }
     return out.append('\'').toString()
 }
+
+/** A shape as Python shows a tuple: (1, 'tokens'), (4,). */
+internal fun shapeText(shape: List<Any>): String =
+    shape.joinToString(", ", "(", if (shape.size == 1) ",)" else ")") { if (it is String) quoted(it) else it.toString() }
 
 /** Writes a file that appears whole or not at all. Throws [Sa3Exception] if it cannot be written. */
 internal fun writeWhole(file: File, write: (OutputStream) -> Unit) {

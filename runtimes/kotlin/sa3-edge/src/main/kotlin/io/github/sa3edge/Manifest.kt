@@ -127,17 +127,38 @@ public data class Manifest(
         /** Reads `manifest.json`. Unknown or missing fields and other schemas are a [BundleException] that names them. */
         @Throws(BundleException::class)
         public fun parse(data: ByteArray): Manifest = try {
-            readManifest(Section.root(JsonReader.parse(data)))
+            readManifest(Section.root(JsonReader.parse(data))).also(::checkSizes)
         } catch (error: JsonException) {
             throw BundleException("$FILE_NAME is not valid: ${error.message}", error)
         }
     }
 }
 
+/** Bytes of a manifest; those of published models have 20 kB. */
+internal const val LARGEST_MANIFEST = 16L shl 20
+
+// Beyond reason: a size that only a mistake, or malice, has is refused before anything is reserved for it.
+private const val LARGEST = 1 shl 20
+private const val LARGEST_GAIN = 1e6
+private const val LONGEST_NAME = 1024
+private const val MOST_SAMPLES = 1L shl 29 // of a whole clip, or of a tile with its neighbours, all channels
+private const val MOST_AXES = 8
+private val SHA256 = Regex("[0-9a-f]{64}")
 private val DTYPES = listOf("float32", "float16", "int64", "int32")
 private val COMPUTE_UNITS = listOf("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")
 private val PADS = listOf("zeros", "mask", "repeat_last")
 private val PERS = listOf("run", "step")
+
+/** Throws [BundleException] where sizes that are each within bounds ask for more than any model needs together. */
+private fun checkSizes(manifest: Manifest) {
+    val audio = manifest.audio
+    val tiles = listOf(manifest.tiles.decoder, manifest.tiles.encoder).maxOf { it.frames + 2L * it.overlap }
+    val frames = maxOf(audio.maxFrames.toLong(), tiles)
+    // Each of the three is below 2^22, so the product fits.
+    if (frames * audio.samplesPerFrame * audio.channels > MOST_SAMPLES) {
+        throw BundleException("${Manifest.FILE_NAME} is not valid: $frames frames of ${audio.samplesPerFrame} samples are too many")
+    }
+}
 
 private fun readManifest(root: Section): Manifest {
     // Before all else: of another schema, everything else may be otherwise.
@@ -178,8 +199,8 @@ private fun readManifest(root: Section): Manifest {
                     choice("objective", Objective.values().map { it.key }).let { key ->
                         Objective.values().first { it.key == key }
                     },
-                    double("logsnr_start"), double("logsnr_end"), size("steps"), double("guidance"),
-                    double("headroom_seconds"),
+                    gain("logsnr_start"), gain("logsnr_end"), int("steps", 1, 10_000), gain("guidance"),
+                    double("headroom_seconds", 0.0, 3600.0),
                 )
             },
             tiles = section("tiles").read {
@@ -189,16 +210,26 @@ private fun readManifest(root: Section): Manifest {
                 GraphName.values().firstOrNull { it.key == key }
                     ?: throw JsonException("Invalid enum value '$key' - at `key` in `$.graphs`")
             },
-            memoryTokens = if (schema >= 3) int("memory_tokens", least = 0) else null,
+            memoryTokens = if (schema >= 3) int("memory_tokens", 0, LARGEST) else null,
             madeWith = map("made_with") { it.asString() },
             unknownConfigKeys = list("unknown_config_keys") { it.asString() },
         )
     }
 }
 
-private fun Section.readFile() = BundleFile(string("path"), string("sha256"), long("bytes"))
+private fun Section.readFile() = BundleFile(string("path", 1, LONGEST_NAME), sha256(), long("bytes", 0, 1L shl 40))
 
-private fun Section.readTiles() = Tiles(size("frames"), int("overlap", least = 0), size("multiple"))
+private fun Section.sha256(): String {
+    val sha256 = string("sha256")
+    if (!SHA256.matches(sha256)) throw JsonException("Expected `str` of 64 hex digits${at("sha256")}")
+    return sha256
+}
+
+private fun Section.gain(name: String) = double(name, -LARGEST_GAIN, LARGEST_GAIN)
+
+private fun Section.size(name: String) = int(name, 1, LARGEST)
+
+private fun Section.readTiles() = Tiles(size("frames"), int("overlap", 0, LARGEST), size("multiple"))
 
 private fun Section.readGraph(schema: Int) = Graph(
     string("description"),
@@ -208,12 +239,12 @@ private fun Section.readGraph(schema: Int) = Graph(
 )
 
 private fun Section.readTensor(packaged: Boolean) = TensorInfo(
-    string("name"),
+    string("name", 0, LONGEST_NAME),
     choice("dtype", DTYPES),
-    list("shape") { axis ->
-        when (val value = axis.value) {
-            is String -> Axis(null, value)
-            is JsonNumber -> Axis(axis.asInt(), null)
+    list("shape", most = MOST_AXES) { axis ->
+        when (axis.value) {
+            is String -> Axis(null, axis.asString(0, LONGEST_NAME))
+            is JsonNumber -> Axis(axis.asInt(0, Int.MAX_VALUE), null)
             else -> throw axis.wrong("int | str")
         }
     },
@@ -235,12 +266,14 @@ private fun Section.readArtifact(schema: Int) = Artifact(
         emptyMap()
     },
     if (has("compute_units")) choiceOrNull("compute_units", COMPUTE_UNITS) else null,
-    if (has("layers")) map("layers") { it.asSection().read { readLayer() } } else emptyMap(),
+    if (has("layers")) map("layers", LONGEST_NAME) { it.asSection().read { readLayer() } } else emptyMap(),
 )
 
 private fun Section.readLayer() = Layer(
-    list("shape", least = 2) { it.asInt() },
-    list("parts", least = 1) { it.asSection().read { Part(string("initializer"), int("first"), int("rows"), boolean("transposed")) } },
+    list("shape", 2, 4) { it.asInt(1, LARGEST) },
+    list("parts", least = 1) { part ->
+        part.asSection().read { Part(string("initializer", 0, LONGEST_NAME), int("first", 0, LARGEST), size("rows"), boolean("transposed")) }
+    },
 )
 
 /** A value and where it stands, for messages. */
@@ -251,26 +284,36 @@ internal class Located(val value: Any?, private val path: String) {
 
     fun asSection(): Section = Section(asMapOfAny(), path)
 
-    fun asString(): String = value as? String ?: throw wrong("str")
+    /** Of so many code points. */
+    fun asString(least: Int = 0, most: Int = Int.MAX_VALUE): String {
+        val text = value as? String ?: throw wrong("str")
+        val count = text.codePointCount(0, text.length)
+        if (count < least) throw JsonException("Expected `str` of length >= $least${at()}")
+        if (count > most) throw JsonException("Expected `str` of length <= $most${at()}")
+        return text
+    }
 
     fun asBoolean(): Boolean = value as? Boolean ?: throw wrong("bool")
 
-    fun asLong(least: Long? = null): Long {
+    fun asLong(least: Long = Long.MIN_VALUE, most: Long = Long.MAX_VALUE): Long {
         val number = (value as? JsonNumber)?.takeIf { it.isInteger } ?: throw wrong("int")
         val long = number.text.toLongOrNull() ?: throw JsonException("Integer value out of range${at()}")
-        if (least != null && long < least) throw JsonException("Expected `int` >= $least${at()}")
+        if (long < least) throw JsonException("Expected `int` >= $least${at()}")
+        if (long > most) throw JsonException("Expected `int` <= $most${at()}")
         return long
     }
 
-    fun asInt(least: Int? = null): Int {
-        val long = asLong(least?.toLong())
+    fun asInt(least: Int? = null, most: Int? = null): Int {
+        val long = asLong(least?.toLong() ?: Long.MIN_VALUE, most?.toLong() ?: Long.MAX_VALUE)
         if (long != long.toInt().toLong()) throw JsonException("Integer value out of range${at()}")
         return long.toInt()
     }
 
-    fun asDouble(): Double {
+    fun asDouble(least: Double = Double.NEGATIVE_INFINITY, most: Double = Double.POSITIVE_INFINITY): Double {
         val double = (value as? JsonNumber)?.text?.toDouble() ?: throw wrong("float")
         if (!double.isFinite()) throw JsonException("Number out of range${at()}")
+        if (double < least) throw JsonException("Expected `float` >= $least${at()}")
+        if (double > most) throw JsonException("Expected `float` <= $most${at()}")
         return double
     }
 
@@ -315,17 +358,18 @@ internal class Section(private val fields: Map<String, Any?>, private val path: 
 
     fun section(name: String): Section = field(name).asSection()
 
-    fun string(name: String) = field(name).asString()
+    fun at(name: String) = Located(null, "$path.$name").at()
+
+    fun string(name: String, least: Int = 0, most: Int = Int.MAX_VALUE) = field(name).asString(least, most)
 
     fun boolean(name: String) = field(name).asBoolean()
 
-    fun int(name: String, least: Int? = null) = field(name).asInt(least)
+    fun int(name: String, least: Int? = null, most: Int? = null) = field(name).asInt(least, most)
 
-    fun size(name: String) = field(name).asInt(least = 1)
+    fun long(name: String, least: Long, most: Long) = field(name).asLong(least, most)
 
-    fun long(name: String) = field(name).asLong()
-
-    fun double(name: String) = field(name).asDouble()
+    fun double(name: String, least: Double = Double.NEGATIVE_INFINITY, most: Double = Double.POSITIVE_INFINITY) =
+        field(name).asDouble(least, most)
 
     fun doubleOrNull(name: String) = field(name).let { if (it.value == null) null else it.asDouble() }
 
@@ -339,14 +383,20 @@ internal class Section(private val fields: Map<String, Any?>, private val path: 
     fun choiceOrNull(name: String, choices: List<String>) =
         if (peek(name) == null) null.also { field(name) } else choice(name, choices)
 
-    fun <T> list(name: String, least: Int = 0, read: (Located) -> T): List<T> {
+    fun <T> list(name: String, least: Int = 0, most: Int = Int.MAX_VALUE, read: (Located) -> T): List<T> {
         val field = field(name)
         val list = field.asList(read)
         if (list.size < least) throw JsonException("Expected `array` of length >= $least${field.at()}")
+        if (list.size > most) throw JsonException("Expected `array` of length <= $most${field.at()}")
         return list
     }
 
-    fun <T> map(name: String, read: (Located) -> T): Map<String, T> = field(name).asMap(read)
+    fun <T> map(name: String, longestKey: Int = Int.MAX_VALUE, read: (Located) -> T): Map<String, T> {
+        val field = field(name)
+        val map = field.asMap(read)
+        map.keys.forEach { Located(it, "key` in `$path.$name").asString(0, longestKey) }
+        return map
+    }
 
     private fun field(name: String): Located {
         if (name !in fields) throw JsonException("Object missing required field `$name`${Located(null, path).at()}")

@@ -56,7 +56,7 @@ public class OnnxRuntimeEngine @JvmOverloads constructor(private val threads: In
     override fun load(bundle: Bundle, graph: GraphName): Session {
         val artifact = bundle.artifact(graph, format)
         val path = bundle.resolve(artifact.files[0])
-        val summary = inspectGraph(bundle, graph, artifact)
+        val summary = OnnxFile.check(bundle, graph, artifact)
         try {
             sessionOptions(graph, exactly(path, artifact, summary)).use { options ->
                 // By path: the runtime maps the weights beside the graph and never copies them into the heap.
@@ -68,7 +68,7 @@ public class OnnxRuntimeEngine @JvmOverloads constructor(private val threads: In
     }
 
     /** Whether the runtime must be told to multiply bytes exactly. Throws [EngineException] where that would end the process. */
-    private fun exactly(path: File, artifact: Artifact, summary: OnnxSummary): Boolean {
+    private fun exactly(path: File, artifact: Artifact, summary: OnnxFile.Summary): Boolean {
         if ("int8" !in artifact.precision || !saturates) return false
         // 1.26.0 reads an input behind the last one then, and its build for Linux aborts; 1.23.2 was seen to be right.
         if (summary.impliedZeroPoints && !environment.version.startsWith("1.23.")) {

@@ -50,6 +50,7 @@ public class ClipRecord(
         "engine_version" to pipeline.engine.describe(),
         "synthetic" to manifest.model.synthetic,
         "source_sha256" to sourceSha256,
+        "adapters" to emptyList<Any>(), // those merged while the model ran; this host merges none
     )
 
     /** The comment tag: JSON in ASCII, which the tags of every format carry unchanged. */

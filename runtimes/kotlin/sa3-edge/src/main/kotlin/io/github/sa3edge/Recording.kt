@@ -1,6 +1,12 @@
 package io.github.sa3edge
 
+import java.io.DataInputStream
 import java.io.File
+import java.io.IOException
+import java.nio.Buffer
+import java.nio.ByteBuffer
+import java.nio.CharBuffer
+import java.nio.charset.CodingErrorAction
 import kotlin.math.abs
 import kotlin.math.log10
 import kotlin.math.sqrt
@@ -61,7 +67,9 @@ public class Recording internal constructor(
         /** A WAV file: 8, 16, 24 or 32 bits, or floats. Throws [RequestException] if it is missing, no WAV or empty. */
         @JvmStatic
         public fun fromWav(file: File): Recording {
+            if (file.isDirectory) throw RequestException("$file is a folder, not a recording")
             if (!file.isFile) throw RequestException("the audio file $file does not exist")
+            checkContents(file)
             val wav = WavFile.open(file)
             return Recording(file.path, wav.rate, wav.channels, wav.frames) { wav.read(it) }
         }
@@ -75,6 +83,32 @@ public class Recording internal constructor(
             return Recording(name, rate, audio.size, frames.toLong()) { count -> Array(audio.size) { audio[it].copyOf(count) } }
         }
     }
+}
+
+private const val LOOKED_AT = 512 // bytes: every sound file has some by then that no text has
+
+/** Throws [RequestException] for an empty file and for text, which would else be a recording of an unknown format. */
+private fun checkContents(file: File) {
+    val head = try {
+        ByteArray(minOf(LOOKED_AT.toLong(), file.length()).toInt()).also { bytes -> file.inputStream().use { DataInputStream(it).readFully(bytes) } }
+    } catch (error: IOException) {
+        throw RequestException("$file cannot be read: ${error.message}", error)
+    }
+    if (head.isEmpty()) throw RequestException("$file is empty: there is nothing in it")
+    val text = CharBuffer.allocate(LOOKED_AT)
+    // Not ended: a letter that the end of what is looked at has cut is none that is wrong.
+    val result = Charsets.UTF_8.newDecoder().onMalformedInput(CodingErrorAction.REPORT).decode(ByteBuffer.wrap(head), text, false)
+    (text as Buffer).flip()
+    if (!result.isError && text.isNotEmpty() && text.toString().codePoints().allMatch(::isWritten)) {
+        throw RequestException("$file is a text, not a recording")
+    }
+}
+
+/** Whether a character is one of a text: it can be seen, or ends a line. */
+private fun isWritten(code: Int): Boolean = code.toChar() in " \r\n\t\ufeff" && code < 0x10000 || when (Character.getType(code).toByte()) {
+    Character.CONTROL, Character.FORMAT, Character.SURROGATE, Character.PRIVATE_USE, Character.UNASSIGNED,
+    Character.SPACE_SEPARATOR, Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR -> false
+    else -> true
 }
 
 private val HALF_POWER = sqrt(0.5)

@@ -5,6 +5,10 @@ import java.io.FileInputStream
 import java.io.IOException
 import java.util.PriorityQueue
 
+internal const val LARGEST_TOKENIZER = 64L shl 20 // bytes; the published one has 33 MB
+private const val LONGEST_TEXT = 100_000 // characters; the model reads some 256 tokens
+private const val MOST_GROWTH = 64 // times as long as the prompt
+
 /**
  * Prompts to token ids: the byte-pair encoding of Gemma's `tokenizer.json`, without begin or end token, cut to
  * `max_tokens` as the model was trained.
@@ -17,7 +21,7 @@ public class Tokenizer private constructor(private val model: BpeModel, private 
     /** Token [ids], at most the model's number, and how many more the text has. */
     public class Encoding internal constructor(public val ids: IntArray, public val cut: Int)
 
-    /** Throws [RequestException] for half a surrogate pair, which no encoding has. */
+    /** Throws [RequestException] for half a surrogate pair, which no encoding has, and for a text beyond reason. */
     @Throws(RequestException::class)
     public fun encode(text: String): Encoding {
         for (index in text.indices) {
@@ -26,6 +30,8 @@ public class Tokenizer private constructor(private val model: BpeModel, private 
                 throw RequestException("the prompt is not valid Unicode: half a surrogate pair, U+${code.uppercase()}, at $index")
             }
         }
+        val characters = text.codePointCount(0, text.length)
+        if (characters > LONGEST_TEXT) throw RequestException("the prompt has $characters characters, at most $LONGEST_TEXT are read")
         val ids = IntList()
         model.encode(text, ids)
         return Encoding(ids.first(minOf(ids.size, maxTokens)), maxOf(0, ids.size - maxTokens))
@@ -36,8 +42,11 @@ public class Tokenizer private constructor(private val model: BpeModel, private 
         @JvmStatic
         @Throws(BundleException::class)
         public fun open(file: File, maxTokens: Int): Tokenizer = try {
+            if (file.length() > LARGEST_TOKENIZER) throw JsonException("it has ${file.length()} bytes, at most $LARGEST_TOKENIZER are read")
             val model = JsonReader(FileInputStream(file)).use { reader -> BpeReader(reader).read().also { reader.end() } }
             Tokenizer(model, maxTokens)
+        } catch (error: UnknownPartException) {
+            throw BundleException("$file is not a tokenizer that sa3-edge runs: ${error.message}", error)
         } catch (error: JsonException) {
             throw BundleException("$file is not a tokenizer: ${error.message}", error)
         } catch (error: IOException) {
@@ -45,6 +54,9 @@ public class Tokenizer private constructor(private val model: BpeModel, private 
         }
     }
 }
+
+/** Parts that other tokenizers have; the message says which. */
+private class UnknownPartException(message: String) : Exception(message)
 
 /** What byte-pair encoding needs. Strings are compared by their code units: é is not e + U+0301. */
 private class BpeModel(
@@ -229,10 +241,10 @@ private class BpeReader(private val reader: JsonReader) {
         }
         if (!seen) throw JsonException("it has no model")
         for (at in left.indices) addMerge(left[at], right[at])
-        if (split != null && replace?.first != split) throw JsonException("its pre_tokenizer splits at ${quoted(split!!)}, which is left in the text")
+        if (split != null && replace?.first != split) throw UnknownPartException("its pre_tokenizer splits at ${quoted(split!!)}, which is left in the text")
         for (token in normalizedAdded) {
             val (from, to) = replace ?: continue
-            if (from in token || to in token) throw JsonException("the added token ${quoted(token)} is found in normalized text")
+            if (from in token || to in token) throw UnknownPartException("the added token ${quoted(token)} is found in normalized text")
         }
         val unknownId = unknown?.let { vocabulary[it] ?: throw JsonException("its vocabulary lacks the unknown token ${quoted(it)}") }
         return BpeModel(
@@ -245,7 +257,7 @@ private class BpeReader(private val reader: JsonReader) {
         val token = value as? Map<*, *> ?: throw JsonException("an added token is no object")
         val content = token["content"] as? String ?: throw JsonException("an added token has no content")
         for (flag in listOf("single_word", "lstrip", "rstrip")) {
-            if (token[flag] == true) throw JsonException("the added token ${quoted(content)} has $flag, which this host does not know")
+            if (token[flag] == true) throw UnknownPartException("the added token ${quoted(content)} has $flag")
         }
         if (content.isEmpty()) return
         if (token["normalized"] == true) normalizedAdded.add(content)
@@ -253,40 +265,50 @@ private class BpeReader(private val reader: JsonReader) {
     }
 
     private fun readNormalizer(value: Any?) {
-        if (value == null) return
-        val normalizer = value as? Map<*, *>
-        val pattern = (normalizer?.get("pattern") as? Map<*, *>)?.get("String") as? String
-        val content = normalizer?.get("content") as? String
-        if (normalizer?.get("type") != "Replace" || pattern.isNullOrEmpty() || content == null) {
-            throw JsonException("its normalizer is not a Replace of a string")
-        }
-        replace = pattern to content
+        replace = readStep(value, "normalizer", "Replace")
     }
 
     private fun readPreTokenizer(value: Any?) {
-        if (value == null) return
-        val splitter = value as? Map<*, *>
-        val pattern = (splitter?.get("pattern") as? Map<*, *>)?.get("String") as? String
-        if (splitter?.get("type") != "Split" || pattern.isNullOrEmpty()) {
-            throw JsonException("its pre_tokenizer is not a Split at a string")
+        split = readStep(value, "pre_tokenizer", "Split")?.first
+    }
+
+    /** The text that a part looks for, and its content; null if there is no such part. */
+    private fun readStep(value: Any?, kind: String, known: String): Pair<String, String>? {
+        if (value == null) return null
+        val step = value as? Map<*, *> ?: throw JsonException("its $kind is no object")
+        if (step["type"] != known) {
+            // Python's word for nothing: the other hosts say it so.
+            throw UnknownPartException("its $kind is ${quoted((step["type"] ?: "None").toString().take(64))}, not one of $known")
         }
-        split = pattern
+        val pattern = (step["pattern"] as? Map<*, *>)?.get("String") as? String
+            ?: throw UnknownPartException("its $kind matches a regular expression")
+        val content = (step["content"] ?: "") as? String ?: throw JsonException("its $kind has no text for its content")
+        val growth = content.codePointCount(0, content.length).toDouble() / pattern.codePointCount(0, pattern.length)
+        if (pattern.isEmpty() || growth > MOST_GROWTH) throw UnknownPartException("its $kind makes text many times as long")
+        return pattern to content
     }
 
     private fun readModel() = reader.readObject { name ->
         when (name) {
-            "type" -> if (reader.readValue() != "BPE") throw JsonException("its model is not BPE")
+            "type" -> {
+                val type = reader.readValue()
+                if (type != "BPE") throw UnknownPartException("its model is ${quoted(type.toString().take(64))}, not one of BPE")
+            }
             "vocab" -> reader.readObject { token -> vocabulary[token] = asId(reader.readNumber()) }
             "merges" -> reader.readArray { readMerge() }
-            "unk_token" -> unknown = reader.readValue() as String?
+            "unk_token" -> unknown = reader.readValue()?.let { it as? String ?: throw JsonException("its unknown token is no text") }
             "fuse_unk" -> fuseUnknown = reader.readValue() == true
             "byte_fallback" -> byteFallback = reader.readValue() == true
             "ignore_merges" -> ignoreMerges = reader.readValue() == true
-            "dropout", "continuing_subword_prefix", "end_of_word_suffix" -> {
+            "dropout" -> {
                 val value = reader.readValue()
-                if (value != null && value != "" && (value as? JsonNumber)?.text?.toDouble() != 0.0) {
-                    throw JsonException("its model has $name, which this host does not know")
+                if (value != null && (value as? JsonNumber)?.text?.toDouble() != 0.0) {
+                    throw UnknownPartException("it drops merges at random, so the same text gives other tokens each time")
                 }
+            }
+            "continuing_subword_prefix", "end_of_word_suffix" -> {
+                val value = reader.readValue()
+                if (value != null && value != "") throw UnknownPartException("its model has $name")
             }
             else -> reader.skipValue()
         }

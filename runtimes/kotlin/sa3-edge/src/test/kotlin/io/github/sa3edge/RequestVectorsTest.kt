@@ -78,10 +78,10 @@ class RequestVectorsTest {
         val rest = arguments.iterator()
         while (rest.hasNext()) {
             options = when (val name = rest.next()) {
-                "--seconds" -> options.copy(seconds = rest.next().toDouble())
+                "--seconds" -> options.copy(seconds = parseTime(rest.next()))
                 "--seed" -> options.copy(seed = rest.next().toLong())
                 "--steps" -> options.copy(steps = rest.next().toInt())
-                "--headroom" -> options.copy(headroom = rest.next().toDouble())
+                "--headroom" -> options.copy(headroom = parseTime(rest.next()))
                 "--cfg" -> options.copy(cfg = rest.next().toDouble())
                 "--apg" -> options.copy(apg = rest.next().toDouble())
                 "--negative-prompt" -> options.copy(negativePrompt = rest.next())

@@ -3,6 +3,7 @@ package io.github.sa3edge.cli
 import io.github.sa3edge.ClipOptions
 import io.github.sa3edge.RequestException
 import io.github.sa3edge.WavDepth
+import io.github.sa3edge.parseTime
 import java.io.File
 
 internal const val HELP = """Usage: java -jar cli.jar generate [OPTIONS] PROMPT
@@ -10,7 +11,7 @@ internal const val HELP = """Usage: java -jar cli.jar generate [OPTIONS] PROMPT
   Make a clip from a prompt, or from a recording. The options are those of `sa3-edge generate`.
 
   -m, --model DIR             The bundle's folder.
-  -s, --seconds S             Length of the clip: 30, or the recording's, by default.
+  -s, --seconds S             Length of the clip, seconds or mm:ss: 30, or the recording's, by default.
       --seed N                The same seed gives the same music; random by default.
       --steps N               Denoising steps; the model's own by default.
       --headroom S            Seconds composed beyond the end and cut off; the model's own by default.
@@ -21,8 +22,8 @@ Editing a recording
       --noise-level X         Variation: how far from the recording, 0.01 to 1; 0.7 by default.
       --schedule NAME         Variation: monotonic (default) or reference.
       --inpaint START:END     Make this anew, seconds or mm:ss; 4:8, 4:, :8. Repeatable.
-      --extend S              Go on for so many seconds after the recording.
-      --prepend S             Begin so many seconds before the recording.
+      --extend S              Go on for so many seconds, or mm:ss, after the recording.
+      --prepend S             Begin so many seconds, or mm:ss, before the recording.
       --splice, --no-splice   Put the recording's own samples back where it is kept (default) or not.
 
 Guidance
@@ -100,13 +101,27 @@ private class Typed(private val given: Map<String, List<String>>) {
     private fun file(name: String): File? = text(name)?.let(::File)
 
     private fun number(name: String): Double? = text(name)?.let { text ->
-        NUMBER.matchEntire(text)?.let { if (text.endsWith("inf")) Double.POSITIVE_INFINITY else if (text.endsWith("nan")) Double.NaN else text.toDouble() }
-            ?: throw RequestException("invalid value for '$name': '$text' is not a valid number")
+        numberIn(text) ?: throw RequestException("invalid value for '$name': '$text' is not a valid float")
+    }
+
+    /** Seconds, or minutes and seconds. */
+    private fun time(name: String): Double? = text(name)?.let { text ->
+        try {
+            numberIn(text) ?: parseTime(text)
+        } catch (error: RequestException) {
+            throw RequestException("invalid value for '$name': ${error.message}", error)
+        }
+    }
+
+    private fun numberIn(text: String): Double? {
+        val (infinite, nan) = NUMBER.matchEntire(text)?.destructured ?: return null
+        if (infinite.isNotEmpty()) return if (text.startsWith('-')) Double.NEGATIVE_INFINITY else Double.POSITIVE_INFINITY
+        return if (nan.isNotEmpty()) Double.NaN else text.toDouble()
     }
 
     private fun integer(name: String): Long? = text(name)?.let { text ->
         text.takeIf { INTEGER.matches(it) }?.toLongOrNull()
-            ?: throw RequestException("invalid value for '$name': '$text' is not a valid integer")
+            ?: throw RequestException("invalid value for '$name': '$text' is not a valid int")
     }
 
     /** Of two flags that say the opposite, the last one counts. */
@@ -121,10 +136,10 @@ private class Typed(private val given: Map<String, List<String>>) {
             prompt,
             file("--model") ?: throw RequestException("name the bundle's folder: --model DIR"),
             ClipOptions(
-                seconds = number("--seconds"),
+                seconds = time("--seconds"),
                 seed = integer("--seed"),
                 steps = integer("--steps")?.coerceIn(Int.MIN_VALUE.toLong(), Int.MAX_VALUE.toLong())?.toInt(),
-                headroom = number("--headroom"),
+                headroom = time("--headroom"),
                 cfg = number("--cfg"),
                 apg = number("--apg") ?: 1.0,
                 negativePrompt = text("--negative-prompt") ?: "",
@@ -132,8 +147,8 @@ private class Typed(private val given: Map<String, List<String>>) {
                 noiseLevel = number("--noise-level"),
                 schedule = text("--schedule"),
                 inpaint = given["--inpaint"] ?: emptyList(),
-                extend = number("--extend"),
-                prepend = number("--prepend"),
+                extend = time("--extend"),
+                prepend = time("--prepend"),
                 splice = flag("splice", true),
                 limiter = flag("limiter", true),
             ),
@@ -149,7 +164,7 @@ private class Typed(private val given: Map<String, List<String>>) {
     }
 
     private companion object {
-        val NUMBER = Regex("""[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|[+-]?nan""")
+        val NUMBER = Regex("""[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|(inf|infinity)|(nan))""", RegexOption.IGNORE_CASE)
         val INTEGER = Regex("""[+-]?\d+""")
     }
 }
