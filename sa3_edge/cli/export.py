@@ -86,6 +86,7 @@ def run(options: ExportOptions, json: bool) -> None:
                 "coreml_verified_by": verified_by,
                 "target": options.target,
                 "fits_target": not too_large,
+                "placed": target.placed,
                 "synthetic": made.model.synthetic,
                 "unknown_config_keys": made.unknown_config_keys,
             }
@@ -104,6 +105,8 @@ def run(options: ExportOptions, json: bool) -> None:
         )
     if verified_by is not None:
         print_line(f"Core ML packages verified by {verified_by}")
+    if target.placed:
+        print_line(f"for {options.target}, its folder may lie {target.placed}")
     print_line(
         f"{options.out}  {made.model.name}" + ("  (random weights: makes noise)" if made.model.synthetic else "")
     )

@@ -19,7 +19,7 @@ export { buildRequest, type ClipOptions, modeOf, NO_OPTIONS, parseRegion, parseT
 export { canonical, type Circumstances, type ClipRecord, encodeRecord, makeRecord } from './clips/record.js';
 export type { Engine, Session } from './engine.js';
 export { BundleError, DownloadError, EngineError, RequestError, Sa3Error } from './errors.js';
-export type { Adapter, Artifact, File, Graph, GraphName, Manifest, PackageInput, Parity, TensorInfo, Tiles } from './manifest.js';
+export type { Adapter, Artifact, File, Graph, GraphName, Layer, Manifest, PackageInput, Parity, TensorInfo, Tiles } from './manifest.js';
 export {
   type AudioPiece,
   type Device,

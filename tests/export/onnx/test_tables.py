@@ -81,6 +81,7 @@ def test_a_bundle_for_the_web_has_no_bf16(tiny_checkpoint: Path, tmp_path: Path,
     assert code == 0, err
     assert '"target": "web"' in out
     assert '"fits_target": true' in out
+    assert '"placed": "on any static web server' in out
     for path in sorted((tmp_path / "web").glob("*.onnx")):
         values = ir.load(path).graph.initializers.values()
         assert not any(value.dtype == ir.DataType.BFLOAT16 for value in values), path.name

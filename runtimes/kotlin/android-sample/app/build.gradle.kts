@@ -19,6 +19,6 @@ android {
 
 dependencies {
     implementation("io.github.sa3edge:sa3-edge:0.1.0")
-    implementation("com.microsoft.onnxruntime:onnxruntime-android:1.26.0")
+    implementation("com.microsoft.onnxruntime:onnxruntime-android:1.27.0")
     implementation("org.jetbrains.kotlinx:kotlinx-coroutines-android:1.10.2")
 }

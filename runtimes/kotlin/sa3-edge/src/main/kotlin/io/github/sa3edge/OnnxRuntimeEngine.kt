@@ -70,7 +70,7 @@ public class OnnxRuntimeEngine @JvmOverloads constructor(private val threads: In
     /** Whether the runtime must be told to multiply bytes exactly. Throws [EngineException] where that would end the process. */
     private fun exactly(path: File, artifact: Artifact, summary: OnnxFile.Summary): Boolean {
         if ("int8" !in artifact.precision || !saturates) return false
-        // 1.26.0 reads an input behind the last one then, and its build for Linux aborts; 1.23.2 was seen to be right.
+        // 1.26.0 to 1.29.0 read an input behind the last one then, and their builds for Linux abort; 1.23.2 was seen to be right.
         if (summary.impliedZeroPoints && !environment.version.startsWith("1.23.")) {
             throw EngineException(
                 "$path cannot be computed exactly by onnxruntime ${environment.version} on this processor, whose products of " +

@@ -91,8 +91,12 @@ class AudioTest {
         fun refusal(file: File) = assertFailsWith<RequestException> { load(file, 2) }.message!!
         val samples = chunk("data", ByteArray(16))
         assertContains(refusal(File(folder, "none.wav")), "does not exist")
-        assertContains(refusal(File(folder, "text.wav").apply { writeText("no sound, but long enough") }), "format is unknown")
-        assertContains(refusal(file.apply { writeBytes(ByteArray(0)) }), "format is unknown")
+        assertContains(refusal(File(folder, "text.wav").apply { writeText("no sound, but long enough") }), "is a text, not a recording")
+        assertContains(refusal(file.apply { writeText("a" + "é 🎹\r\n\t".repeat(100)) }), "is a text, not a recording") // its 512th byte is within a letter
+        assertContains(refusal(file.apply { writeText("no break space: \u00a0") }), "format is unknown")
+        assertContains(refusal(file.apply { writeBytes(ByteArray(64) { -1 }) }), "format is unknown")
+        assertContains(refusal(file.apply { writeBytes(ByteArray(0)) }), "is empty: there is nothing in it")
+        assertContains(refusal(folder), "is a folder, not a recording")
         assertContains(refusal(wav(chunk("fmt ", format(1, 2, 44100, 16)))), "no samples")
         assertContains(refusal(wav(samples, chunk("fmt ", format(1, 2, 44100, 16)))), "before its header")
         assertContains(refusal(wav(chunk("fmt ", format(85, 2, 44100, 16)), samples)), "format 85")

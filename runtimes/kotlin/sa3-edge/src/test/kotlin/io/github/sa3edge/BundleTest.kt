@@ -60,7 +60,8 @@ class BundleTest {
             "manifest.json is not valid: Object contains unknown field `colour` - at `$.model`",
             refusal(text.replaceFirst("\"synthetic\"", "\"colour\": 1, \"synthetic\"")),
         )
-        assertContains(refusal(text.replaceFirst("\"channels\": 2", "\"channels\": 99999999999")), "out of range")
+        assertContains(refusal(text.replaceFirst("\"channels\": 2", "\"channels\": 99999999999999999999")), "out of range")
+        assertContains(refusal(text.replaceFirst("\"channels\": 2", "\"channels\": 99999999999")), "<= 1048576 - at `$.audio.channels`")
         assertContains(refusal(text.replaceFirst(Regex(""""logsnr_end": [^,]+"""), "\"logsnr_end\": 1e999")), "logsnr_end")
     }
 
