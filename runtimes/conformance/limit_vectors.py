@@ -59,8 +59,8 @@ def _numbers(manifest: _Json) -> list[_Number]:
     size, frames, samples = 1 << 20, m.MOST_SAMPLES // (2 * 4096), m.MOST_SAMPLES // (2 * 1292)
     no_hashes: list[object] = ["", "0" * 63, "0" * 65, "A" * 64, "g" * 64, "0" * 64 + "\n", 0]
     no_shapes: list[object] = [[-1], [(1 << 31) + 1], [0.5], [None], [1] * 9, ["x" * 1025]]
-    tensor = ["graphs", "decoder", "inputs", 0]
-    onnx_files = ["graphs", "denoiser", "artifacts", "onnx"]
+    tensor: list[str | int] = ["graphs", "decoder", "inputs", 0]
+    onnx_files: list[str | int] = ["graphs", "denoiser", "artifacts", "onnx"]
     layers: _Json = {
         "a": {"shape": [1, size], "parts": [{"initializer": "w", "first": 0, "rows": size, "transposed": False}]}
     }
