@@ -67,6 +67,14 @@ def stored_bits(path: Path) -> str | None:
     return next(depths, None)
 
 
+def rate_and_channels(path: Path) -> tuple[int, int]:
+    """Samples a second and channels of a readable sound file."""
+    import soundfile
+
+    info = soundfile.info(path)
+    return info.samplerate, info.channels
+
+
 def check_contents(path: Path) -> None:
     """Raise RequestError for an empty file and for text: some readers take these for a damaged recording."""
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sa3_edge.audio.formats import FORMATS, stored_bits
+from sa3_edge.audio.formats import FORMATS, rate_and_channels, stored_bits
 from sa3_edge.cli import generate
 from sa3_edge.cli.display import note, print_json, print_line
 from sa3_edge.cli.options import chosen, spelled
@@ -58,8 +58,8 @@ def regenerate(
         output = files.output
         if len(paths) > 1 and output is not None:
             suffix = f".{files.format}" if files.format else path.suffix
-            output = output / path.with_suffix(suffix).name
-            output.parent.mkdir(parents=True, exist_ok=True)
+            output.mkdir(parents=True, exist_ok=True)
+            output = output if files.name else output / path.with_suffix(suffix).name
         own = replace(run, model=run.model or model_of(record, path))
         work = generate.settle(options, count, _as_the_original(replace(files, output=output), path), own)
         works.append(replace(work, opened=partial(_say_differences, record, options, said)))
@@ -73,8 +73,7 @@ def takes(path: Path, changes: dict[str, Any], count: int, files: FileOptions, r
     record, options = _with_changes(path, changes)
     if files.output is None:
         files = replace(files, output=path.with_name(f"{path.stem}-takes"))
-    if files.format is None:
-        files = replace(files, format=path.suffix.lower().removeprefix("."))
+    files = replace(_as_the_original(replace(files, output=None), path), output=files.output)
     folder_of_takes.run(options, count, files, replace(run, model=run.model or model_of(record, path)))
 
 
@@ -122,15 +121,18 @@ def _other_recording(record: Record, options: ClipOptions) -> list[str]:
 
 
 def _as_the_original(files: FileOptions, path: Path) -> FileOptions:
-    """The clip's own format and depth, where neither options nor the new name say another: the same samples."""
-    named = files.output is not None and files.output != generate.STDOUT
+    """The clip's own format, depth, rate and channels, where neither options nor the new name say others."""
+    named = files.output is not None and files.output != generate.STDOUT and files.name is None
     if not named and files.format is None:
         files = replace(files, format=path.suffix.lower().removeprefix("."))
+    kind = files.output.suffix.lower().removeprefix(".") if named and files.output else files.format
     if files.bits is None:
-        kind = files.output.suffix.lower().removeprefix(".") if named and files.output else files.format
         bits = stored_bits(path)
         files = replace(files, bits=bits if kind in FORMATS and bits in FORMATS[kind].subtypes else None)
-    return files
+    rate, channels = rate_and_channels(path)
+    if files.rate is None and path.suffix.lower() != ".opus" and kind != "opus":  # which has a rate of its own
+        files = replace(files, rate=rate)
+    return replace(files, mono=files.mono or channels == 1)
 
 
 def _check_effort(options: ClipOptions, path: Path, changes: dict[str, Any]) -> None:

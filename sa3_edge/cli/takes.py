@@ -23,7 +23,11 @@ def run(clip: ClipOptions, takes: int, files: FileOptions, options: generate.Run
         raise RequestError(f"takes go into a folder; -o {folder} is none")
     if files.save_latents is not None:
         raise RequestError("--save-latents does not go with --takes")
-    files = replace(files, output=folder / f"{slug(clip.prompt)}.{encoding_of(files).format}", format=None)
+    kind = encoding_of(files).format
+    if files.name is None:
+        files = replace(files, output=folder / f"{slug(clip.prompt)}.{kind}", format=None)
+    else:
+        files = replace(files, output=folder, format=kind)
     made_here = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
+from sa3_edge.audio.conversion import check_rate
 from sa3_edge.audio.formats import FORMATS, Encoding, check_comment, encoding_for
 from sa3_edge.clips.options import ClipOptions, FileOptions, as_json
 from sa3_edge.errors import RequestError
@@ -15,6 +17,7 @@ from sa3_edge.files import check_destination, check_writable
 
 TAGS = ("full", "minimal", "none")
 _LONGEST_STEM = 40
+DEFAULT_NAME = "{slug}-{seed}"
 _RECORD_ROOM = 4096  # bytes of a record beside prompt and options: names, versions, what JSON adds
 
 
@@ -23,7 +26,7 @@ class ClipFiles:
     """One clip's files. `audio` None: the sound goes elsewhere, as to standard output.
 
     automatic: the name was chosen here, so another is if a file has it by the time that the clip is done
-    overwrite, tags: as of FileOptions
+    rate, mono, overwrite, tags: as of FileOptions
     """
 
     encoding: Encoding
@@ -33,6 +36,8 @@ class ClipFiles:
     automatic: bool = False
     overwrite: bool = False
     tags: str = "full"
+    rate: int | None = None
+    mono: bool = False
 
     def all(self) -> Iterator[Path]:
         """Those that are written."""
@@ -68,7 +73,7 @@ def settle_files(
     """
     encoding = _check_names(files, elsewhere)
     check_comment(encoding, len(json.dumps(as_json(options))) + _RECORD_ROOM)
-    settled = tuple(_for_seed(files, options.prompt, seed, len(seeds) > 1, encoding, elsewhere) for seed in seeds)
+    settled = tuple(_for_seed(files, options, seed, len(seeds) > 1, encoding, elsewhere) for seed in seeds)
     for clip in settled:
         for path in clip.all():
             # Permissions do not say all, so a file is made on trial; once is enough for names beside each other.
@@ -88,9 +93,21 @@ def _check_names(files: FileOptions, elsewhere: bool) -> Encoding:
         raise RequestError(f"the latents must be a .npy file, got {files.save_latents}")
     if elsewhere and files.sidecar:
         raise RequestError("`sidecar` needs a file to lie beside")
+    if files.name is not None and elsewhere:
+        raise RequestError("`name` needs a file to be the name of")
+    if files.name is not None and files.output is not None and _is_no_folder(files.output):
+        raise RequestError(f"with `name` the output is a folder, got {files.output}")
     path = files.output
-    if elsewhere or path is None:
-        return encoding_of(files)
+    if elsewhere or path is None or files.name is not None:
+        encoding = encoding_of(files)
+    else:
+        encoding = _encoding_by_name(files, path)
+    if files.rate is not None:
+        check_rate(files.rate, encoding)
+    return encoding
+
+
+def _encoding_by_name(files: FileOptions, path: Path) -> Encoding:
     if files.format is not None and files.format != path.suffix.lower().removeprefix("."):
         raise RequestError(f"the output {path} is no {files.format} file; leave out `format` or change one")
     if not path.suffix:
@@ -98,18 +115,61 @@ def _check_names(files: FileOptions, elsewhere: bool) -> Encoding:
     return encoding_of(files, path.suffix)
 
 
+def _is_no_folder(path: Path) -> bool:
+    return not path.is_dir() and (path.exists() or path.suffix.lower().removeprefix(".") in FORMATS)
+
+
 def _for_seed(
-    files: FileOptions, prompt: str, seed: int, several: bool, encoding: Encoding, elsewhere: bool
+    files: FileOptions, options: ClipOptions, seed: int, several: bool, encoding: Encoding, elsewhere: bool
 ) -> ClipFiles:
     audio, latents = files.output, files.save_latents
+    made = ClipFiles(encoding, overwrite=files.overwrite, tags=files.tags, rate=files.rate, mono=files.mono)
     if several:
-        audio, latents = audio and _with_seed(audio, seed), latents and _with_seed(latents, seed)
+        latents = latents and _with_seed(latents, seed)
+    made = replace(made, latents=latents)
     if elsewhere:
-        return ClipFiles(encoding, latents=latents, overwrite=files.overwrite, tags=files.tags)
-    automatic = audio is None
-    audio = audio or free_name(prompt, seed, encoding.format)
+        return made
+    automatic = audio is None or files.name is not None
+    if automatic:
+        stem = named_by(files.name or DEFAULT_NAME, options, seed)
+        if several and "{seed" not in (files.name or DEFAULT_NAME):
+            stem = f"{stem}-{seed}"
+        wanted = (audio or Path()) / f"{stem}.{encoding.format}"
+        audio = wanted if files.overwrite and files.name is not None else free_name(wanted)
+    elif several and audio is not None:
+        audio = _with_seed(audio, seed)
+    assert audio is not None
     sidecar = sidecar_of(audio) if files.sidecar else None
-    return ClipFiles(encoding, audio, latents, sidecar, automatic, files.overwrite, files.tags)
+    return replace(made, audio=audio, sidecar=sidecar, automatic=automatic)
+
+
+def named_by(template: str, options: ClipOptions, seed: int) -> str:
+    """A clip's name by a template, without suffix. Raises RequestError for what is none, or says what is not known."""
+    said = {
+        "slug": slug(options.prompt),
+        "seed": seed,
+        "bpm": None if options.bpm is None else f"{options.bpm:g}",
+        "bars": options.bars,
+        "seconds": None if options.seconds is None else f"{options.seconds:g}",
+        "mode": options.mode,
+    }
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
+        raise RequestError(f"`name` cannot be {template!r}: {error}") from None
+    name = ""
+    for text, field, form, conversion in parts:
+        name += text
+        if field is None:
+            continue
+        if field not in said or form or conversion:
+            raise RequestError(f"`name` cannot say {{{field}}}; choose {', '.join(f'{{{each}}}' for each in said)}")
+        if said[field] is None:
+            raise RequestError(f"`name` says {{{field}}}, which this clip does not: give `{field}`")
+        name += str(said[field])
+    if not name.strip(". ") or re.search(r'[/\\:*?"<>|\x00-\x1f]', name):
+        raise RequestError(f"`name` makes {name!r}, which is no file's name")
+    return name
 
 
 def _spare(recording: Path, path: Path) -> None:
@@ -134,11 +194,11 @@ def sidecar_of(audio: Path) -> Path:
     return audio.with_name(f"{audio.name}.json")
 
 
-def free_name(prompt: str, seed: int, suffix: str) -> Path:
-    """A readable name in the current directory that no file has: lofi-piano-42.wav, lofi-piano-42-2.wav."""
-    stem = f"{slug(prompt)}-{seed}"
-    candidates = itertools.chain([f"{stem}.{suffix}"], (f"{stem}-{count}.{suffix}" for count in itertools.count(2)))
-    return next(path for path in map(Path, candidates) if not (path.exists() or sidecar_of(path).exists()))
+def free_name(path: Path) -> Path:
+    """The path, or one like it that no file has: lofi-piano-42.wav, lofi-piano-42-2.wav."""
+    others = (path.with_name(f"{path.stem}-{count}{path.suffix}") for count in itertools.count(2))
+    candidates = itertools.chain([path], others)
+    return next(each for each in candidates if not (each.exists() or sidecar_of(each).exists()))
 
 
 def _with_seed(path: Path, seed: int) -> Path:

@@ -199,6 +199,21 @@ class FileOptions:
     bits: str | None = option(
         None, "16, 24 (default) or float (wav only).", panel=OUTPUT, may_be_default=True, in_lists=True
     )
+    rate: int | None = option(
+        None,
+        "Sample rate of the file, 8000 to 192000 Hz, as 48000; the model's own by default.",
+        panel=OUTPUT,
+        may_be_default=True,
+        in_lists=True,
+    )
+    mono: bool = option(False, "One channel: the mean of all.", panel=OUTPUT, may_be_default=True, in_lists=True)
+    name: str | None = option(
+        None,
+        "The file's name by a template, {slug}_{bpm}bpm_{seed}; also {seconds}, {bars}, {mode}. Then --output is its "
+        "folder.",
+        panel=OUTPUT,
+        metavar="TEMPLATE",
+    )
     sidecar: bool = option(False, "Also write FILE.json: request, model, timings.", panel=OUTPUT)
     overwrite: bool = option(False, "Replace files that are there.", panel=OUTPUT)
     tags: str = option(

@@ -152,6 +152,8 @@ def _request(line: Line, pipeline: Pipeline, source_sha256: str | None) -> dict[
         "engine": pipeline.engine,
         "bits": encoding_of(line.files, suffix).bits,
         "source_sha256": source_sha256,
+        **({"rate": line.files.rate} if line.files.rate else {}),
+        **({"mono": True} if line.files.mono else {}),
         **({"take": line.take} if line.take and line.options.seed is None else {}),
         **options,
     }

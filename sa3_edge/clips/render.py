@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sa3_edge
+from sa3_edge.audio.conversion import mixed_to_mono, resampled, resampled_loop, samples_at
 from sa3_edge.audio.encoding import AudioWriter, Tags, Tempo
 from sa3_edge.audio.levels import Levels
 from sa3_edge.audio.loudness import load_meter
@@ -157,6 +158,7 @@ class Job:
         folder = files.audio.parent if files.audio is not None else None
         record = make_record(self.options, stream, pipeline, source_sha256, folder, self.piece.request.adapters)
         tags = _tags(record, files.tags, self._tempo(), self.options.loop)
+        stream = _as_stored(stream, files, loop=self.options.loop)
         watch, heard = Watch(), list[NDArray[np.float32]]()
         levels = Levels(stream.sample_rate, stream.channels)
 
@@ -171,7 +173,7 @@ class Job:
         if files.audio is None:
             clipped = _encode(stream, files, tags, sink or _Nowhere(), look, patchable=False)
         else:
-            name = _Name(self.options.prompt, stream.seed, files)
+            name = _Name(files)
             otherwise = name.another if files.automatic else None
             with (
                 whole_file(files.audio, replace=files.overwrite, otherwise=otherwise) as temporary,
@@ -202,7 +204,7 @@ class Job:
             report["check"] = check.as_json()
         passes = self.piece.passes(pipeline.bundle.manifest)
         if passes:
-            report["passes"] = _said(passes, stream.sample_rate)
+            report["passes"] = _said(passes, pipeline.bundle.manifest.audio.sample_rate)
             for seed in self.seeds if self.best_of > 1 else (stream.seed,):
                 self._unfinished(pipeline, seed).forget()
         if files.sidecar is not None:
@@ -226,13 +228,33 @@ class Job:
 class _Name:
     """A clip's files, whose automatic name may still change."""
 
-    def __init__(self, prompt: str, seed: int, files: ClipFiles):
-        self._prompt, self._seed, self.files = prompt, seed, files
+    def __init__(self, files: ClipFiles):
+        self.files = files
 
     def another(self) -> Path:
-        audio = free_name(self._prompt, self._seed, self.files.encoding.format)
+        assert self.files.audio is not None
+        audio = free_name(self.files.audio)
         self.files = replace(self.files, audio=audio, sidecar=self.files.sidecar and sidecar_of(audio))
         return audio
+
+
+def _as_stored(stream: Stream, files: ClipFiles, *, loop: bool) -> Stream:
+    """The clip at the rate and with the channels of its file. A loop at another rate is held in memory whole."""
+    pieces: Iterator[NDArray[np.float32]] = iter(stream)
+    channels, samples, rate = stream.channels, stream.samples, stream.sample_rate
+    if files.mono and channels > 1:
+        pieces, channels = mixed_to_mono(pieces), 1
+    if files.rate not in (None, rate):
+        samples = samples_at(stream.samples, stream.sample_rate, files.rate)
+        if loop:
+            whole = resampled_loop(np.concatenate(list(pieces), axis=1), rate, files.rate)
+            pieces = iter([whole])
+        else:
+            pieces = resampled(pieces, stream.samples, rate, files.rate)
+        rate = files.rate
+    elif channels == stream.channels:
+        return stream
+    return stream.replaced(pieces, samples, channels=channels, sample_rate=rate)
 
 
 class _Nowhere:
