@@ -10,8 +10,8 @@ from sa3_edge.errors import RequestError
 _FORMAT_NOT_RECOGNISED = 1  # libsndfile's code
 _LOOKED_AT = 512  # bytes: every sound file has some by then that no text has
 _UNKNOWN_FORMAT = (
-    "its format is unknown (wav, flac, ogg, opus, mp3, aiff, caf and others are known, AAC as in .m4a is not); "
-    "convert it to wav or flac"
+    "its format is unknown (wav, flac, ogg, opus, mp3, aiff, caf and others are known; with the extra m4a AAC is, as "
+    ".m4a); convert it to wav or flac"
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.audio.av_file import SUFFIXES, av_blocks
 from sa3_edge.audio.downmix import downmix
 from sa3_edge.audio.formats import check_contents, readable
 from sa3_edge.audio.unstated_length import decode_blocks, states_length
@@ -19,14 +20,17 @@ Array = NDArray[np.float32]
 _RATES = (1_000, 768_000)  # Hz; beyond them a small file asks for gigabytes once it is resampled
 _MOST_SAMPLES = 1 << 28  # of all channels, read at once: 1 GB; 120 s of 8 channels at 192 kHz are fewer
 _LOUDEST = 1e6  # 120 dB above full scale: mixing and resampling far larger ones gives no numbers
+_MP3_WARM_UP = 20 * 1152  # samples: more frames than the reservoir reaches back
 _SILENCE = 1e-5  # -100 dBFS: below the noise of a 16-bit recording
 
 
-def _first(frames: int, blocks: Iterable[Array]) -> Array:
-    """The first of some blocks (n, channels), joined: (frames, channels)."""
+def _first(frames: int, blocks: Iterable[Array], skip: int = 0) -> Array:
+    """The first of some blocks (n, channels) after `skip` frames, joined: (frames, channels) or what there is."""
     joined, missing = [], frames
     for block in blocks:
-        joined.append(block[:missing])
+        skipped = min(skip, len(block))
+        skip -= skipped
+        joined.append(block[skipped : skipped + missing])
         missing -= len(joined[-1])
         if missing == 0:
             break
@@ -77,47 +81,87 @@ class AudioSource:
         self.sha256: str | None = None  # of the file, as it was when it was loaded
         self.missing = 0.0  # the share of it that its header promises and that is not there
         self._read, self._format = read, format_name
+        self._skipped = 0  # frames before it that are left out
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> "AudioSource":
-        """Any file that libsndfile reads. Raises RequestError if it is missing, no audio or empty."""
+    def from_file(cls, path: str | os.PathLike[str], start: float = 0.0) -> "AudioSource":
+        """Any file that libsndfile reads, or PyAV (.m4a, .mp4; extra `m4a`), from `start` seconds on.
+
+        Raises RequestError if it is missing, no audio, empty or ends before `start`.
+        """
         import soundfile
 
         path = Path(path)
+        if not math.isfinite(start) or start < 0:
+            raise RequestError(f"`init_from` must be 0 or more seconds, got {start}")
         if path.is_dir():
             raise RequestError(f"{path} is a folder, not a recording")
         if not is_file(path):
             raise RequestError(f"the audio file {path} does not exist")
         check_contents(path)
+        if path.suffix.lower() in SUFFIXES:
+            return cls._from_av_file(path, start)
         with readable(path):
             info = soundfile.info(path)
+        first = round(start * info.samplerate)
+
+        # MP3 frames borrow bits and overlap from those before, which a decoder that was sent to a place has not seen.
+        early = min(first, _MP3_WARM_UP) if info.format == "MP3" else 0
 
         def read(frames: int) -> Array:
             with readable(path):
-                audio: Array = soundfile.read(path, frames=frames, dtype="float32", always_2d=True)[0]
+                start, wanted = first - early, early + frames
+                audio: Array = soundfile.read(path, start=start, frames=wanted, dtype="float32", always_2d=True)[0]
+            audio = audio[early:]
             if len(audio) < frames:
-                raise RequestError(f"{path} is damaged: it ends after {len(audio)} of {info.frames} frames")
+                raise RequestError(f"{path} is damaged: it ends after {first + len(audio)} of {info.frames} frames")
             return audio
 
         def read_stream(frames: int) -> Array:
             with readable(path):
-                return _first(frames, decode_blocks(path, info.format))
-
-        def read_hashed(frames: int) -> Array:
-            before = _fingerprint(path)
-            source.sha256 = _hashed(path)
-            audio = read_part(frames)
-            if _fingerprint(path) != before:
-                raise RequestError(f"{path} was changed while it was read; try again")
-            return audio
+                return _first(frames, decode_blocks(path, info.format), first)
 
         with readable(path):
             frames, read_part = info.frames, read
             if not states_length(path, info):
                 frames, read_part = sum(len(block) for block in decode_blocks(path, info.format)), read_stream
-        source = cls(str(path), info.samplerate, info.channels, frames, read_hashed, info.format)
+        source = cls._hashing(path, info.samplerate, info.channels, frames, first, read_part, info.format)
         with path.open("rb") as file:
             source.missing = missing_share(file)
+        return source
+
+    @classmethod
+    def _from_av_file(cls, path: Path, start: float) -> "AudioSource":
+        rate, channels, frames = 0, 0, 0
+        for now, block in av_blocks(path):
+            rate, channels = now, block.shape[1]
+            frames += len(block)
+        first = round(start * rate)
+
+        def read(wanted: int) -> Array:
+            return _first(wanted, (block for _, block in av_blocks(path)), first)
+
+        return cls._hashing(path, rate, channels, frames, first, read, "WAV")
+
+    @classmethod
+    def _hashing(
+        cls, path: Path, rate: int, channels: int, frames: int, first: int, read: Callable[[int], Array], format: str
+    ) -> "AudioSource":
+        """A file's source from frame `first` on; `read` as of the constructor. The hash is taken when it is read."""
+        if first and first >= frames:
+            length = frames / max(rate, 1)
+            raise RequestError(f"{path} has {length:.2f} s: nothing is left of it from {first / rate:g} s on")
+
+        def read_hashed(wanted: int) -> Array:
+            before = _fingerprint(path)
+            source.sha256 = _hashed(path)
+            audio = read(wanted)
+            if _fingerprint(path) != before:
+                raise RequestError(f"{path} was changed while it was read; try again")
+            return audio
+
+        source = cls(str(path), rate, channels, frames - first, read_hashed, format)
+        source._skipped = first
         return source
 
     @classmethod
@@ -154,7 +198,7 @@ class AudioSource:
             raise RequestError(f"{self.name} is damaged: a sample is {_peak(audio):g} times full scale")
         notes: list[str] = []
         if self.missing:
-            there = self.frames / self.rate
+            there = (self._skipped + self.frames) / self.rate
             promised = there / (1 - self.missing)
             notes.append(f"{self.name} is cut off: its header says {promised:.2f} s, {there:.2f} s are there")
         if self.channels == 1:

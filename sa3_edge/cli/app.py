@@ -160,13 +160,17 @@ def generate(
     """
     from sa3_edge.cli import generate as single
     from sa3_edge.cli import prompt_list
+    from sa3_edge.cli.standard_input import with_recording_read
     from sa3_edge.clips.files import with_usual
     from sa3_edge.clips.request import with_sections_read
     from sa3_edge.errors import RequestError
 
     usual = defaults()
     files = with_usual(chosen(FileOptions, options), usual)
-    clip = with_sections_read(chosen(ClipOptions, options, prompt=prompt))
+    clip = chosen(ClipOptions, options, prompt=prompt)
+    if str(prompts) == str(clip.init_audio) == "-":
+        raise RequestError("standard input is a list or a recording: --prompts - and --init-audio - do not go together")
+    clip = with_recording_read(with_sections_read(clip))
     run = single.RunOptions(
         model, engine, threads, json, quiet, verbose, play, single.compute_units(engine, compute_units), check, best_of
     )

@@ -50,7 +50,8 @@ _EXTRAS = {
     "openvino": _Extra("--engine openvino", ("openvino",)),
     "coreml": _Extra("--engine coreml", ("coremltools",), systems=("darwin",)),
     "serve": _Extra("serve and ui", ("psutil", "python-multipart", "starlette", "uvicorn")),
-    "measure": _Extra("loudness, --normalize", ("pyloudnorm",)),
+    "m4a": _Extra("recordings as .m4a and .mp4", ("av",)),
+    "measure": _Extra("--normalize, the loudness in check", ("pyloudnorm",)),
     "tempo": _Extra("the tempo in check", ("librosa",)),
     "play": _Extra("--play", ("sounddevice",)),
 }

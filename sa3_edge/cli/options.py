@@ -52,7 +52,7 @@ def _parameter(kind: type, name: str, changes: bool) -> inspect.Parameter:
     each, hint = options_of(kind)[name], type_of(kind, name)
     said = about(each)
     default = None if changes or getattr(hint, "__origin__", None) is list else default_of(each)
-    flag = f"--{name.replace('_', '-')}"
+    flag = said.flag or f"--{name.replace('_', '-')}"
     if hint is bool:
         flag = f"{flag}/--no-{name.replace('_', '-')}" if changes or default_of(each) else flag
     info = typer.Option(
@@ -110,4 +110,6 @@ def _flag(match: re.Match[str]) -> str:
     if name not in fields and name not in _OTHERS:
         return match[0]
     metavar = about(fields[name]).metavar if name in fields else None
+    if name in fields and about(fields[name]).flag:
+        return str(about(fields[name]).flag)
     return f"--{'no-' if value == 'false' else ''}{name.replace('_', '-')}{f' {metavar}' if metavar else ''}"

@@ -12,6 +12,7 @@ from sa3_edge.audio.formats import FORMATS, rate_and_channels, stored_bits
 from sa3_edge.cli import generate
 from sa3_edge.cli.display import note, print_json, print_line
 from sa3_edge.cli.options import chosen, spelled
+from sa3_edge.cli.standard_input import with_recording_read
 from sa3_edge.clips.options import ClipOptions, FileOptions
 from sa3_edge.clips.record import Record, find_adapters, find_recording, model_of, read_record, recorded_options
 from sa3_edge.clips.request import with_sections_read
@@ -88,7 +89,9 @@ def _with_changes(path: Path, changes: dict[str, Any]) -> tuple[Record, ClipOpti
     if "sections" in changes:  # a file of them says the prompts too
         asked = with_sections_read(chosen(ClipOptions, changes))
         changes = {**changes, "sections": asked.sections, "section_prompt": asked.section_prompt}
-    options = replace(options, **changes)
+    options = (
+        with_recording_read(replace(options, **changes)) if "init_audio" in changes else replace(options, **changes)
+    )
     _check_effort(options, path, changes)
     return record, options
 

@@ -24,6 +24,7 @@ class About:
     always_recorded: False for an option that came after the first clips: it is in a record only where it says
         something, so that an older sa3-edge, and apps, read all clips that they can make
     is_time: seconds, which people may also write as minutes:seconds
+    flag: its option on the command line, where that is not its name
     in_lists: whether a line of a list may say it; all options of a clip may be there
     """
 
@@ -35,6 +36,7 @@ class About:
     always_recorded: bool = True
     is_time: bool = False
     in_lists: bool = False
+    flag: str | None = None
 
 
 def option(default: Any, help: str, **about: Any) -> Any:
@@ -74,7 +76,18 @@ class ClipOptions:
     )
     negative_prompt: str = option("", "What guidance leads away from.", panel=GUIDANCE)
     init_audio: Path | None = option(
-        None, "A recording to start from: wav, flac, ogg, mp3 and others, at any rate.", panel=EDITING, metavar="FILE"
+        None,
+        "A recording to start from: wav, flac, ogg, mp3 and others, at any rate; - is standard input.",
+        panel=EDITING,
+        metavar="FILE",
+    )
+    init_from: float | None = option(
+        None,
+        "Begin with so many seconds, or mm:ss, of the recording: leave out what is before.",
+        panel=EDITING,
+        always_recorded=False,
+        is_time=True,
+        flag="--from",
     )
     noise_level: float | None = option(
         None, "Variation: how far from the recording, 0.01 to 1; 0.7 by default.", panel=EDITING

@@ -13,6 +13,7 @@ import msgspec
 import sa3_edge
 from sa3_edge.adapters.lora import AdapterFile
 from sa3_edge.adapters.lora_files import LARGEST_FILE
+from sa3_edge.audio.av_file import SUFFIXES
 from sa3_edge.audio.formats import readable
 from sa3_edge.audio.wav_info import read_info
 from sa3_edge.clips.options import ClipOptions, as_json
@@ -233,8 +234,9 @@ def _may_be_read(path: Path) -> bool:
     try:
         if not path.is_file() or not 0 < path.stat().st_size <= _LARGEST_RECORDING:
             return False
-        with readable(path):
-            soundfile.info(path)
+        if path.suffix.lower() not in SUFFIXES:
+            with readable(path):
+                soundfile.info(path)
     except (OSError, ValueError):  # such as a name that is too long; RequestError is a ValueError
         return False
     return True

@@ -39,7 +39,14 @@ _APART = (
     (("sections",), ("seconds", "bars", "loop", "init_audio", "inpaint", "extend", "prepend")),
     (("loop",), ("inpaint", "extend", "prepend", "fade_in", "fade_out", "trim_silence")),
 )
-_NEED = {"bars": "bpm", "beats": "bars", "bpm_prompt": "bpm", "peak": "normalize", "section_prompt": "sections"}
+_NEED = {
+    "bars": "bpm",
+    "beats": "bars",
+    "bpm_prompt": "bpm",
+    "peak": "normalize",
+    "section_prompt": "sections",
+    "init_from": "init_audio",
+}
 
 
 def parse_region(text: str) -> Region:
@@ -203,7 +210,7 @@ def _edit(options: ClipOptions) -> Variation | Inpainting | Continuation | None:
     if not options.splice and not (options.inpaint or continues):
         raise RequestError("`splice: false` needs `inpaint`, `extend` or `prepend`")
 
-    source = AudioSource.from_file(options.init_audio)
+    source = AudioSource.from_file(options.init_audio, options.init_from or 0.0)
     if options.inpaint:
         return Inpainting(source, tuple(map(parse_region, options.inpaint)), options.splice)
     if continues:

@@ -33,6 +33,7 @@ _VALUES: dict[str, Any] = {
     "inpaint": ["0:1"],
     "extend": 2.0,
     "prepend": 2.0,
+    "init_from": 0.2,
 }
 
 
