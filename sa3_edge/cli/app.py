@@ -31,7 +31,7 @@ class _TakesDefaults(TyperCommand):
     """
 
     def invoke(self, ctx: Any) -> Any:
-        for name, value in defaults().items():
+        for name, value in defaults(ctx.params.get("preset")).items():
             if name not in DEPENDENT and ctx.get_parameter_source(name).name == "DEFAULT":
                 ctx.params[name] = value
         return super().invoke(ctx)
@@ -128,6 +128,10 @@ def generate(
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Options of [preset.NAME] in config.toml; what is typed beside it wins.", metavar="NAME"),
+    ] = None,
     count: CountOption = 1,
     best_of: BestOfOption = 1,
     check: CheckOption = False,
@@ -165,7 +169,7 @@ def generate(
     from sa3_edge.clips.request import with_sections_read
     from sa3_edge.errors import RequestError
 
-    usual = defaults()
+    usual = defaults(preset)
     files = with_usual(chosen(FileOptions, options), usual)
     clip = chosen(ClipOptions, options, prompt=prompt)
     if str(prompts) == str(clip.init_audio) == "-":
@@ -383,6 +387,14 @@ def pull(
 def list_models(json: Json = False) -> None:
     """List the installed models: size, precision, revision."""
     from sa3_edge.cli.models import show
+
+    show(json)
+
+
+@app.command("config")
+def show_config(json: Json = False) -> None:
+    """Show the defaults and presets in force, and where each comes from."""
+    from sa3_edge.cli.config import show
 
     show(json)
 

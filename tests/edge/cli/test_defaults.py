@@ -267,3 +267,81 @@ def test_doctor_names_the_config_file(run_cli: RunCli, write: Write) -> None:
     report = json.loads(run_cli("doctor", "--json")[1])
     assert report["defaults"] == {"model": "demo"}
     assert Path(report["config_file"]).name == config_file().name
+
+
+# Presets
+
+
+_FOLEY = """
+model = "demo"
+format = "flac"
+[preset.foley]
+seconds = "0:01"
+steps = 2
+trim_silence = true
+format = "ogg"
+negative_prompt = "music"
+cfg = 2
+inpaint = []
+"""
+
+
+def test_a_preset_over_defaults_and_under_what_is_typed(run_cli: RunCli, write: Write, tmp_path: Path) -> None:
+    write(_FOLEY)
+    code, out, err = run_cli("generate", "x", "--preset", "foley", "--steps", "3", "--json", "-o", tmp_path / "a.ogg")
+    assert code == 0, err
+    options = json.loads(out)["options"]
+    assert (options["seconds"], options["steps"], options["trim_silence"]) == (1.0, 3, True)
+    assert options["negative_prompt"] == "music"
+    code, out, err = run_cli("generate", "x", "--steps", "1", "-s", "0.2", "--json", "-o", tmp_path / "b.wav")
+    assert code == 0, err
+    assert "trim_silence" not in json.loads(out)["options"]
+
+
+def test_the_format_of_a_preset_names_the_file(
+    run_cli: RunCli, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(_FOLEY)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    assert run_cli("generate", "x", "--preset", "foley", "--seed", "4")[0] == 0
+    assert [path.name for path in Path().iterdir()] == ["x-4.ogg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "said"),
+    [
+        (_FOLEY, "fole", "no preset is called 'fole'; did you mean foley?"),
+        ("", "foley", "no preset is called 'foley'; a preset is a table [preset.NAME] in"),
+        ("preset = 3", "foley", "preset must be tables, as in [preset.foley]"),
+        ("[preset.foley]\nprompt = 'x'", "foley", "preset foley: unknown setting 'prompt'"),
+        ("[preset.foley]\nsteps = 'x'", "foley", "preset foley: steps must be a whole number, got 'x'"),
+        ("[preset.foley]\nlora = 'x'", "foley", "preset foley: lora must be a list of texts"),
+    ],
+)
+def test_wrong_presets(run_cli: RunCli, write: Write, text: str, name: str, said: str) -> None:
+    write(text)
+    code, _, err = run_cli("generate", "x", "-m", "demo", "--preset", name)
+    assert code == 2
+    assert said in err
+
+
+def test_config_says_where_each_value_comes_from(
+    run_cli: RunCli, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(_FOLEY)
+    monkeypatch.setenv("SA3_EDGE_FORMAT", "mp3")
+    code, out, err = run_cli("config", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["settings"]["model"] == {"value": "demo", "origin": str(path)}
+    assert report["settings"]["format"] == {"value": "mp3", "origin": "SA3_EDGE_FORMAT"}
+    assert report["settings"]["engine"] == {"value": "onnxruntime", "origin": "built in"}
+    assert report["presets"]["foley"]["seconds"] == 1.0
+    lines = run_cli("config")[1].splitlines()
+    assert lines[0] == str(path)
+    assert "model            demo             config.toml" in lines
+    assert "limiter          true             built in" in lines
+    assert "[preset.foley]" in lines
+    write("steps = 'x'")
+    assert run_cli("config")[0] == 2
