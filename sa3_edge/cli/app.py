@@ -128,6 +128,10 @@ def generate(
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
     compute_units: ComputeUnitsOption = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Of a prompt with choices, {rain|wind} on {tin|wood}, make each; else one a clip."),
+    ] = False,
     preset: Annotated[
         str | None,
         typer.Option(help="Options of [preset.NAME] in config.toml; what is typed beside it wins.", metavar="NAME"),
@@ -183,17 +187,31 @@ def generate(
     if prompt is not None and prompts is not None:
         raise RequestError("a prompt and a list of them do not go together; leave out one of PROMPT and --prompts")
     if takes is not None:
-        if prompts is not None or count != 1:
-            raise RequestError("--takes does not go with --prompts or --count")
+        if prompts is not None or count != 1 or every:
+            raise RequestError("--takes does not go with --prompts, --count or --all")
         from sa3_edge.cli import takes as folder_of_takes
 
         folder_of_takes.run(clip.with_usual_seconds(usual.get("seconds")), takes, files, run)
     elif prompts is None:
-        single.run(clip.with_usual_seconds(usual.get("seconds")), count, files, run)
+        single.run(clip.with_usual_seconds(usual.get("seconds")), count, files, run, every=every)
     elif count != 1:
         raise RequestError("--count does not go with --prompts")
     else:
-        prompt_list.run(prompts, clip, usual.get("seconds"), files, run)
+        prompt_list.run(prompts, clip, usual.get("seconds"), files, run, every)
+
+
+@app.command("prompts")
+def show_prompts(
+    words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...", help="Only those with these words.")] = None,
+    json: Json = False,
+) -> None:
+    """Show prompts to begin with, by kind, and how to write one.
+
+    Example: sa3-edge prompts piano
+    """
+    from sa3_edge.cli.prompts import show
+
+    show(words or [], json)
 
 
 @app.command()

@@ -3,19 +3,23 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.markup import escape
 
+from sa3_edge.audio.formats import FORMATS
 from sa3_edge.cli.defaults import defaults
 from sa3_edge.cli.display import err, note, print_json, stage_bars, standard_output
 from sa3_edge.cli.play import open_player
 from sa3_edge.cli.printable import printable
+from sa3_edge.clips.choices import all_of, has_choices, one_of
+from sa3_edge.clips.files import DEFAULT_NAME, with_seed
 from sa3_edge.clips.options import ClipOptions, FileOptions
 from sa3_edge.clips.render import Clip, Job, prepare
 from sa3_edge.engines import TAKE_COMPUTE_UNITS
 from sa3_edge.errors import RequestError, Sa3Error
-from sa3_edge.generation.pipeline import Pipeline
+from sa3_edge.generation.pipeline import Pipeline, settle_seeds
 
 STDOUT = Path("-")
 STAGES = {
@@ -91,15 +95,53 @@ def settle(clip_options: ClipOptions, count: int, files: FileOptions, options: R
     return Work(job, options.model)
 
 
-def run(clip_options: ClipOptions, count: int, files: FileOptions, options: RunOptions) -> None:
-    """Generate, write the files, say what was made; each clip as soon as it is there."""
-    work = settle(clip_options, count, files, options)
-    if clip_options.seed is None and not (options.json or options.quiet):
-        work = replace(work, opened=lambda pipeline: _say_how_to_go_on(work.job, pipeline))
-    make([work], options)
+def run(clip_options: ClipOptions, count: int, files: FileOptions, options: RunOptions, *, every: bool = False) -> None:
+    """Generate, write the files, say what was made; each clip as soon as it is there.
+
+    `every` makes all that a prompt with choices stands for; else each clip draws one by its seed.
+    """
+    if every:
+        works = _of_every_choice(clip_options, count, files, options)
+    elif has_choices(clip_options.prompt):
+        works = _of_drawn_choices(clip_options, count, files, options)
+    else:
+        works = [settle(clip_options, count, files, options)]
+    if not (options.json or options.quiet):
+        drawn = works[0].job.options.prompt != clip_options.prompt
+        works = [replace(each, opened=partial(_announce, each.job, drawn, clip_options.seed)) for each in works]
+    make(works, options)
 
 
-def _say_how_to_go_on(job: Job, pipeline: Pipeline) -> None:
+def _of_every_choice(clip: ClipOptions, count: int, files: FileOptions, options: RunOptions) -> list[Work]:
+    folder = files.output
+    if not has_choices(clip.prompt):
+        raise RequestError('--all is for a prompt with choices, as in "{rain|wind} on {tin|wood}"')
+    if folder is not None:
+        if folder == STDOUT or folder.is_file() or folder.suffix.lower().removeprefix(".") in FORMATS:
+            raise RequestError(f"--all makes several clips into a folder; -o {folder} is none")
+        folder.mkdir(parents=True, exist_ok=True)
+    files = replace(files, name=files.name or DEFAULT_NAME)
+    return [settle(replace(clip, prompt=prompt), count, files, options) for prompt in all_of(clip.prompt)]
+
+
+def _of_drawn_choices(clip: ClipOptions, count: int, files: FileOptions, options: RunOptions) -> list[Work]:
+    several = count > 1 and files.name is None
+    works = []
+    for seed in settle_seeds(clip.seed, count):
+        own = files
+        if several and files.output not in (None, STDOUT):
+            own = replace(own, output=files.output and with_seed(files.output, seed))
+        if several and files.save_latents is not None:
+            own = replace(own, save_latents=with_seed(files.save_latents, seed))
+        works.append(settle(replace(clip, prompt=one_of(clip.prompt, seed), seed=seed), 1, own, options))
+    return works
+
+
+def _announce(job: Job, drawn: bool, seed: int | None, pipeline: Pipeline) -> None:
+    if drawn:
+        note(f"the prompt is: {job.options.prompt}")
+    if seed is not None:
+        return
     if job.piece.passes(pipeline.bundle.manifest):
         note(f"if this is interrupted, the same command with --seed {job.seeds[0]} goes on where it was")
 

@@ -18,11 +18,12 @@ STDIN = Path("-")
 
 
 def run(
-    path: Path, defaults: ClipOptions, usual_seconds: float | None, files: FileOptions, options: RunOptions
+    path: Path, defaults: ClipOptions, usual_seconds: float | None, files: FileOptions, options: RunOptions, every: bool
 ) -> None:
     """Make what is not there yet. A line that fails is reported and the others are made; then exit 1.
 
-    `usual_seconds` is for lines that make a clip from text and, like `defaults`, say no length.
+    `usual_seconds` is for lines that make a clip from text and, like `defaults`, say no length; `every` makes all that
+    a prompt with choices stands for.
     """
     for option, given in (
         ("--save-latents", files.save_latents is not None),
@@ -35,7 +36,7 @@ def run(
             raise RequestError(f"{option} does not go with --prompts")
     folder = files.output or Path("prompts-clips" if path == STDIN else f"{path.stem}-clips")
     check_folder(folder)
-    lines = _read(path, defaults, usual_seconds, replace(files, output=None))
+    lines = _read(path, defaults, usual_seconds, replace(files, output=None), every)
     pipeline = open_pipeline(options, keep_loaded=True)
     job = plan_list(lines, pipeline, folder)
     silent = options.json or options.quiet
@@ -52,9 +53,11 @@ def run(
         raise Sa3Error(f"{failed} of {len(lines)} clips could not be made; their lines above say why")
 
 
-def _read(path: Path, defaults: ClipOptions, usual_seconds: float | None, files: FileOptions) -> list[Line]:
+def _read(
+    path: Path, defaults: ClipOptions, usual_seconds: float | None, files: FileOptions, every: bool
+) -> list[Line]:
     if path != STDIN:
-        return read_list(path, defaults, usual_seconds, files)
+        return read_list(path, defaults, usual_seconds, files, every=every)
     if sys.stdin is None:
         raise RequestError("standard input is closed: there is no list to read")
     if sys.stdin.isatty():
@@ -63,7 +66,7 @@ def _read(path: Path, defaults: ClipOptions, usual_seconds: float | None, files:
         text = sys.stdin.buffer.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"the list on standard input cannot be read: {error}") from None
-    return parse_list(text, "standard input", Path(), defaults, usual_seconds, files)
+    return parse_list(text, "standard input", Path(), defaults, usual_seconds, files, every=every)
 
 
 def _say(result: LineResult, place: str, said: set[str], bars: Stages, options: RunOptions) -> None:

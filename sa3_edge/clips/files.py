@@ -125,7 +125,7 @@ def _for_seed(
     audio, latents = files.output, files.save_latents
     made = ClipFiles(encoding, overwrite=files.overwrite, tags=files.tags, rate=files.rate, mono=files.mono)
     if several:
-        latents = latents and _with_seed(latents, seed)
+        latents = latents and with_seed(latents, seed)
     made = replace(made, latents=latents)
     if elsewhere:
         return made
@@ -137,7 +137,7 @@ def _for_seed(
         wanted = (audio or Path()) / f"{stem}.{encoding.format}"
         audio = wanted if files.overwrite and files.name is not None else free_name(wanted)
     elif several and audio is not None:
-        audio = _with_seed(audio, seed)
+        audio = with_seed(audio, seed)
     assert audio is not None
     sidecar = sidecar_of(audio) if files.sidecar else None
     return replace(made, audio=audio, sidecar=sidecar, automatic=automatic)
@@ -201,5 +201,6 @@ def free_name(path: Path) -> Path:
     return next(each for each in candidates if not (each.exists() or sidecar_of(each).exists()))
 
 
-def _with_seed(path: Path, seed: int) -> Path:
+def with_seed(path: Path, seed: int) -> Path:
+    """What one of several clips of a name is called: piano.wav, piano-42.wav."""
     return path.with_name(f"{path.stem}-{seed}{path.suffix}")

@@ -11,11 +11,13 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
+from sa3_edge.clips.choices import all_of, has_choices, one_of
 from sa3_edge.clips.files import encoding_of, slug
 from sa3_edge.clips.options import ClipOptions, FileOptions, about, options_of, type_of
 from sa3_edge.clips.request import build_piece, line_options, typed_options
@@ -55,14 +57,19 @@ class Line:
 
 
 def read_list(
-    path: Path, defaults: ClipOptions, usual_seconds: float | None = None, files: FileOptions | None = None
+    path: Path,
+    defaults: ClipOptions,
+    usual_seconds: float | None = None,
+    files: FileOptions | None = None,
+    *,
+    every: bool = False,
 ) -> list[Line]:
     """All clips that a file asks for; as `parse_list`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"the list {path} cannot be read: {error}") from None
-    return parse_list(text, str(path), path.parent, defaults, usual_seconds, files)
+    return parse_list(text, str(path), path.parent, defaults, usual_seconds, files, every=every)
 
 
 def parse_list(
@@ -72,13 +79,26 @@ def parse_list(
     defaults: ClipOptions,
     usual_seconds: float | None = None,
     files: FileOptions | None = None,
+    *,
+    every: bool = False,
 ) -> list[Line]:
     """All clips that a list asks for, checked as far as that is possible without the model.
 
+    Of a prompt with choices, `every` one is made, else one a clip, which is the same each time that the list is read.
     `name` is what messages call it; files that it names are relative to `folder`. `usual_seconds` is for lines that
     make a clip from text and, like `defaults`, say no length. Raises RequestError with the line's number.
     """
     lines: list[Line] = []
+    drawn: Counter[str] = Counter()
+
+    def draw(prompt: str) -> list[str]:
+        if not has_choices(prompt):
+            return [prompt]
+        if every:
+            return all_of(prompt)
+        drawn[prompt] += 1
+        return [one_of(prompt, drawn[prompt])]
+
     named: dict[str, int] = {}  # the lines that name their clips
     first = next(filter(str.strip, text.split("\n")), "")
     delimiter = _delimiter(first, a_table=name.lower().endswith((".csv", ".tsv")))
@@ -87,7 +107,7 @@ def parse_list(
         try:
             shape = {key: value for key, value in data.items() if key not in (*_OF_FILES, "takes")}
             options = line_options(shape, defaults, folder, strict=delimiter is None)
-            for line in _clips(number, options.with_usual_seconds(usual_seconds), data, files or FileOptions()):
+            for line in _clips(number, options.with_usual_seconds(usual_seconds), data, files or FileOptions(), draw):
                 other = named.setdefault(line.name.lower(), number) if line.files.output else number
                 if other != number:
                     raise RequestError(f"line {other} has the output {line.name} as well")
@@ -186,14 +206,20 @@ def _check_known(key: str, where: str) -> None:
         raise RequestError(f"{where}: unknown option {key!r}{others}")
 
 
-def _clips(number: int, options: ClipOptions, data: Mapping[str, Any], files: FileOptions) -> Iterator[Line]:
-    """The clips of one line: as many as its takes."""
+def _clips(
+    number: int, options: ClipOptions, data: Mapping[str, Any], files: FileOptions, draw: Callable[[str], list[str]]
+) -> Iterator[Line]:
+    """The clips of one line: as many as its takes, of each prompt that is drawn."""
     build_piece(options)
     files = _files(typed_options({key: data[key] for key in _OF_FILES if key in data}, FileOptions), files)
     takes = _takes(data.get("takes", 1))
+    made: list[Line] = []
     for take in range(takes):
         seeded = options if options.seed is None else replace(options, seed=options.seed + take)
-        yield Line(number, seeded, files, take, takes)
+        made += [Line(number, replace(seeded, prompt=each), files, take, takes) for each in draw(options.prompt)]
+    if files.output is not None:  # one name for all
+        made = [replace(line, take=place, takes=len(made)) for place, line in enumerate(made)]
+    yield from made
 
 
 def _files(own: dict[str, Any], files: FileOptions) -> FileOptions:
