@@ -14,16 +14,26 @@ if TYPE_CHECKING:
     from sa3_edge.bundle import Bundle
     from sa3_edge.clips.options import ClipOptions, FileOptions
     from sa3_edge.clips.render import Clip, render
-    from sa3_edge.errors import AdapterError, BundleError, DownloadError, EngineError, RequestError, Sa3Error
+    from sa3_edge.errors import (
+        AdapterError,
+        BundleError,
+        CancelledError,
+        DownloadError,
+        EngineError,
+        RequestError,
+        Sa3Error,
+    )
     from sa3_edge.generation.made import Generation, Stream
     from sa3_edge.generation.pipeline import Pipeline
     from sa3_edge.generation.request import Continuation, GenerationRequest, Inpainting, Region, Variation
+    from sa3_edge.models.catalog import installed_models
 
 __all__ = [
     "AdapterError",
     "AudioSource",
     "Bundle",
     "BundleError",
+    "CancelledError",
     "Clip",
     "ClipOptions",
     "Continuation",
@@ -40,6 +50,7 @@ __all__ = [
     "Stream",
     "Variation",
     "__version__",
+    "installed_models",
     "render",
 ]
 
@@ -49,10 +60,12 @@ _HOMES = {
     **dict.fromkeys(("ClipOptions", "FileOptions"), "sa3_edge.clips.options"),
     **dict.fromkeys(("Clip", "render"), "sa3_edge.clips.render"),
     **dict.fromkeys(
-        ("AdapterError", "BundleError", "DownloadError", "EngineError", "RequestError", "Sa3Error"), "sa3_edge.errors"
+        ("AdapterError", "BundleError", "CancelledError", "DownloadError", "EngineError", "RequestError", "Sa3Error"),
+        "sa3_edge.errors",
     ),
     "AudioSource": "sa3_edge.audio.recording",
     **dict.fromkeys(("Generation", "Stream"), "sa3_edge.generation.made"),
+    "installed_models": "sa3_edge.models.catalog",
     "Pipeline": "sa3_edge.generation.pipeline",
     **dict.fromkeys(
         ("Continuation", "GenerationRequest", "Inpainting", "Region", "Variation"), "sa3_edge.generation.request"

@@ -59,6 +59,12 @@ class EngineError(Sa3Error):
     """An inference engine is missing or could not run a graph. Exit code 1."""
 
 
+class CancelledError(Sa3Error):
+    """The run was stopped by the event that was given for it; nothing was written. Exit code 130, as of Ctrl-C."""
+
+    exit_code = 130
+
+
 class DownloadError(Sa3Error):
     """A model could not be fetched or stored; what was downloaded is kept for the next try. Exit code 1."""
 

@@ -3,7 +3,9 @@
 import math
 import os
 from collections.abc import Callable, Iterable
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ _RATES = (1_000, 768_000)  # Hz; beyond them a small file asks for gigabytes onc
 _MOST_SAMPLES = 1 << 28  # of all channels, read at once: 1 GB; 120 s of 8 channels at 192 kHz are fewer
 _LOUDEST = 1e6  # 120 dB above full scale: mixing and resampling far larger ones gives no numbers
 _MP3_WARM_UP = 20 * 1152  # samples: more frames than the reservoir reaches back
+_MOST_CHANNELS = 32  # of an array: with more in the first place, and fewer in the second, it lies on its side
+_FULL_SCALES = {"int16": (0, 2**15), "int32": (0, 2**31), "int8": (0, 2**7), "uint8": (2**7, 2**7)}  # silence, scale
 _SILENCE = 1e-5  # -100 dBFS: below the noise of a 16-bit recording
 
 
@@ -165,13 +169,34 @@ class AudioSource:
         return source
 
     @classmethod
-    def from_array(cls, audio: Array, rate: int, name: str = "the recording") -> "AudioSource":
-        """Audio (channels, N) at `rate` Hz."""
+    def from_array(cls, audio: NDArray[Any], rate: int, name: str = "the recording") -> "AudioSource":
+        """Audio (channels, N) at `rate` Hz, in floats of full scale 1, or integers: int16, int32, int8, uint8.
+
+        Raises RequestError for other arrays, such as (N, channels), and for no array.
+        """
+        if not isinstance(audio, np.ndarray):
+            raise RequestError(f"audio must be a NumPy array (channels, samples), got {type(audio).__name__}")
+        if isinstance(rate, bool) or not isinstance(rate, Integral):
+            raise RequestError(f"rate must be a whole number of Hz, got {rate!r:.80}")
         if audio.ndim != 2:
-            raise RequestError(f"audio must be (channels, samples), got shape {audio.shape}")
-        return cls(
-            name, rate, audio.shape[0], audio.shape[1], lambda frames: audio.T[:frames].astype(np.float32, copy=False)
-        )
+            one = "; one channel is audio[None]" if audio.ndim == 1 else ""
+            raise RequestError(f"audio must be (channels, samples), got shape {audio.shape}{one}")
+        if audio.shape[1] <= _MOST_CHANNELS < audio.shape[0]:
+            raise RequestError(f"audio must be (channels, samples), got shape {audio.shape}; turn it: audio.T")
+        kind = audio.dtype
+        if kind.kind != "f" and kind.name not in _FULL_SCALES:
+            raise RequestError(
+                f"audio must be floats or {', '.join(_FULL_SCALES)}, got {kind}: its full scale is unknown"
+            )
+
+        def read(frames: int) -> Array:
+            part = audio.T[:frames]
+            if kind.kind == "f":
+                return part.astype(np.float32, copy=False)
+            middle, scale = _FULL_SCALES[kind.name]
+            return ((part.astype(np.float64) - middle) / scale).astype(np.float32)
+
+        return cls(name, int(rate), audio.shape[0], audio.shape[1], read)
 
     def samples_at(self, rate: int) -> int:
         """The recording's length in samples at another rate."""

@@ -9,6 +9,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from sa3_edge.field_types import check_fields
+
 EDITING, GUIDANCE, OUTPUT = "Editing a recording", "Guidance", "Output"
 COMPOSING, ENDINGS = "Loops and longer pieces", "Beginning and end"
 
@@ -167,6 +169,9 @@ class ClipOptions:
     )
     limiter: bool = option(True, "Turn peaks down, not clip them.", panel=OUTPUT, may_be_default=True)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @property
     def mode(self) -> str:
         """What kind of clip these options make."""
@@ -238,6 +243,9 @@ class FileOptions:
     )
     usual_format: str | None = None
     usual_bits: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def options_of(kind: type) -> dict[str, Field[Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Protocol
 
 import numpy as np
@@ -35,7 +36,7 @@ from sa3_edge.compose.unfinished import Unfinished
 from sa3_edge.errors import RequestError
 from sa3_edge.files import whole_file
 from sa3_edge.generation.made import Stream
-from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress, settle_seeds
+from sa3_edge.generation.pipeline import SILENT, Pipeline, Progress, settle_seeds, stoppable
 
 MOST_CLIPS = 100_000  # of one request: their names are all looked at before the first is made
 MOST_SEEDS = 1000  # that one clip is the best of
@@ -320,14 +321,17 @@ def render(
     progress: Progress = SILENT,
     *,
     sink: Sink | None = None,
+    cancel: Event | None = None,
 ) -> Clip:
     """Make one clip and write it, with the tags by which it can be made again: what `sa3-edge generate` does.
 
     Without `files` it is named after its prompt and seed, in the current directory; with `sink`, an object to write
-    bytes to, it becomes no file. Raises RequestError for an invalid request, before any work, EngineError if a graph
-    fails, Sa3Error if a file cannot be written.
+    bytes to, it becomes no file. `cancel` stops the run at its next step, once any thread has set it. Raises
+    RequestError for an invalid request, before any work, EngineError if a graph fails, CancelledError, Sa3Error if a
+    file cannot be written.
     """
-    (clip,) = prepare(options, files, elsewhere=sink is not None).run(pipeline, progress, sink=sink)
+    job = prepare(options, files, elsewhere=sink is not None)
+    (clip,) = job.run(pipeline, stoppable(progress, cancel), sink=sink)
     return clip
 
 

@@ -1,16 +1,24 @@
 """What a pipeline makes: a clip, whole or piece by piece, and all that is known of it."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.audio.encoding import Tags, write_audio
+from sa3_edge.audio.formats import encoding_for
+from sa3_edge.errors import RequestError
+from sa3_edge.files import check_writable
 from sa3_edge.generation.sampling import Latents
 
 Array = NDArray[np.float32]
+_LONGEST_TITLE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +32,7 @@ class _Facts:
     cfg: float
     timings: dict[str, float]
     notes: list[str] = field(default_factory=list)
+    prompt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +46,25 @@ class Generation(_Facts):
     """
 
     audio: Array
+
+    def save(
+        self, path: str | os.PathLike[str], *, bits: Literal["16", "24", "float"] | None = None, overwrite: bool = False
+    ) -> Path:
+        """Write the audio, as wav, flac, ogg, opus or mp3 by the name; with the prompt as title, and the mark that a
+        machine made it.
+
+        It cannot be made again by its tags, as what `render` writes can. `bits`: 24 by default, of formats that have
+        them. Raises RequestError for an unknown format and a file that is there, Sa3Error if it cannot be written.
+        """
+        path = Path(path)
+        encoding = encoding_for(path.suffix, bits)
+        if path.exists() and not overwrite:
+            raise RequestError(f"{path} exists and is not replaced; `overwrite: true` does")
+        check_writable(path)
+        title = self.prompt if len(self.prompt) <= _LONGEST_TITLE else f"{self.prompt[: _LONGEST_TITLE - 3]}..."
+        tags = Tags(title=title, software=f"sa3-edge {version('sa3-edge')}", marked=True)
+        write_audio(path, self.audio, self.sample_rate, encoding, tags)
+        return path
 
 
 @dataclass(frozen=True, kw_only=True)

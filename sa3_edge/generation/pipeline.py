@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import get_args
 
@@ -19,7 +20,7 @@ from sa3_edge.audio.limiter import limit_blocks
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import DEFAULT_ENGINE, EngineOptions
 from sa3_edge.engines.runner import Adapters, GraphRunner
-from sa3_edge.errors import RequestError
+from sa3_edge.errors import CancelledError, RequestError
 from sa3_edge.generation.editing import Plan, keep_mask, plan_request, splice, without_source
 from sa3_edge.generation.guidance import check_guidance, guided
 from sa3_edge.generation.made import Generation, Stream
@@ -37,6 +38,19 @@ _ADAPTED: tuple[GraphName, ...] = ("conditioner", "denoiser")  # what adapters a
 MOST_STEPS = 10_000  # far beyond what any sampler gains by
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 SILENT: Progress = lambda stage, done, total: None  # noqa: E731
+
+
+def stoppable(progress: Progress, cancel: Event | None) -> Progress:
+    """The callback, which also stops the run by CancelledError once `cancel` is set."""
+    if cancel is None:
+        return progress
+
+    def checked(stage: str, done: int, total: int) -> None:
+        progress(stage, done, total)
+        if cancel.is_set():
+            raise CancelledError(f"the run was cancelled ({stage}, {done} of {total})")
+
+    return checked
 
 
 def settle_seeds(seed: int | None, count: int) -> range:
@@ -86,7 +100,7 @@ class _Prepared:
 
 
 class Pipeline:
-    """A loaded bundle that generates audio.
+    """A loaded bundle that generates audio. It is for one call at a time; pipelines in several threads do not meet.
 
     pipeline = Pipeline.load("small-music")
     made = pipeline.generate(GenerationRequest("lofi piano", seconds=90))
@@ -142,37 +156,42 @@ class Pipeline:
     ) -> None:
         self.free()
 
-    def generate(self, request: GenerationRequest, progress: Progress = SILENT) -> Generation:
+    def generate(
+        self, request: GenerationRequest, progress: Progress = SILENT, *, cancel: Event | None = None
+    ) -> Generation:
         """Make one clip.
 
         `progress(stage, done, total)` is called in the stages "text", "encode" (of a recording), "condition",
-        "denoise" and "decode"; what it raises stops the run. Raises RequestError for invalid values, before
-        anything is computed, and EngineError if a graph fails.
+        "denoise" and "decode"; what it raises stops the run. So does `cancel`, once any thread has set it, at the
+        next step. Raises RequestError for invalid values, before anything is computed, EngineError if a graph fails
+        and CancelledError.
         """
-        (made,) = self.generate_many(request, 1, progress)
+        (made,) = self.generate_many(request, 1, progress, cancel=cancel)
         return made
 
     def generate_many(
-        self, request: GenerationRequest, count: int, progress: Progress = SILENT
+        self, request: GenerationRequest, count: int, progress: Progress = SILENT, *, cancel: Event | None = None
     ) -> Iterator[Generation]:
         """Make `count` clips of one request, of seeds s, s + 1, ..., each when it is asked for.
 
         The text is encoded and the conditioner run once; otherwise as `generate`. The first one's timings include
         what they share.
         """
-        return (stream.whole() for stream in self.stream_many(request, count, progress))
+        return (stream.whole() for stream in self.stream_many(request, count, progress, cancel=cancel))
 
-    def stream(self, request: GenerationRequest, progress: Progress = SILENT) -> Stream:
+    def stream(self, request: GenerationRequest, progress: Progress = SILENT, *, cancel: Event | None = None) -> Stream:
         """As `generate`, up to the latents: the clip is decoded while its pieces are asked for, in flat memory.
 
         Graphs are freed when the pieces have ended, or with the stream.
         """
-        streams = self._stream_seeds(request, settle_seeds(request.seed, 1), progress)
+        streams = self._stream_seeds(request, settle_seeds(request.seed, 1), stoppable(progress, cancel))
         return replace(next(streams), ended=streams.close)
 
-    def stream_many(self, request: GenerationRequest, count: int, progress: Progress = SILENT) -> Iterator[Stream]:
+    def stream_many(
+        self, request: GenerationRequest, count: int, progress: Progress = SILENT, *, cancel: Event | None = None
+    ) -> Iterator[Stream]:
         """As `generate_many`; a clip's pieces must be taken before the next clip is asked for."""
-        return self._stream_seeds(request, settle_seeds(request.seed, count), progress)
+        return self._stream_seeds(request, settle_seeds(request.seed, count), stoppable(progress, cancel))
 
     def _stream_seeds(
         self, request: GenerationRequest, seeds: range, progress: Progress
@@ -202,6 +221,7 @@ class Pipeline:
                     cfg=prepared.cfg,
                     timings=timings,
                     notes=list(prepared.notes),
+                    prompt=request.prompt,
                     start=start,
                     free=free,
                 )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sa3_edge.adapters.lora import AdapterFile
 from sa3_edge.audio.recording import AudioSource
+from sa3_edge.field_types import check_fields
 from sa3_edge.manifest import Sampler
 
 DEFAULT_SECONDS = 30.0
@@ -108,6 +109,9 @@ class GenerationRequest:
     after: NDArray[np.float32] | None = None
     blend: Blend | None = None
     adapters: tuple[AdapterFile, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
