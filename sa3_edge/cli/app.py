@@ -200,6 +200,29 @@ def generate(
         prompt_list.run(prompts, clip, usual.get("seconds"), files, run, every)
 
 
+@app.command()
+def history(
+    words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...", help="Only clips with these words.")] = None,
+    folder: Annotated[Path, typer.Option("--folder", help="Where to look, and below it.")] = Path(),
+    limit: Annotated[int, typer.Option("--limit", help="How many to list.")] = 20,
+    opened: Annotated[
+        int | None, typer.Option("--open", metavar="N", help="Open the clip of this number instead.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find the clips that were made in a folder, the newest first, by their own tags.
+
+    Examples:
+
+    sa3-edge history piano
+
+    sa3-edge history piano --open 1
+    """
+    from sa3_edge.cli.history import show
+
+    show(folder, words or [], limit, opened, json)
+
+
 @app.command("prompts")
 def show_prompts(
     words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...", help="Only those with these words.")] = None,
