@@ -1,4 +1,4 @@
-"""Progress, and stopping a run: what the callback raises ends it, and nothing is written.
+"""Progress, and stopping a run: an event that any thread may set ends it at the next step.
 
 python docs/examples/progress.py MODEL SECONDS
 """
@@ -6,11 +6,7 @@ python docs/examples/progress.py MODEL SECONDS
 import sys
 from threading import Event
 
-from sa3_edge import GenerationRequest, Pipeline
-
-
-class CancelledError(Exception):
-    """Raised by the callback below."""
+from sa3_edge import CancelledError, GenerationRequest, Pipeline
 
 
 def generate(model: str, seconds: float, cancel: Event) -> int | None:
@@ -18,12 +14,12 @@ def generate(model: str, seconds: float, cancel: Event) -> int | None:
 
     def on_progress(stage: str, done: int, total: int) -> None:
         print(f"{stage} {done}/{total}")
-        if cancel.is_set():
-            raise CancelledError
 
     with Pipeline.load(model) as pipeline:
         try:
-            made = pipeline.generate(GenerationRequest("lofi piano", seconds=seconds, seed=1), on_progress)
+            made = pipeline.generate(
+                GenerationRequest("lofi piano", seconds=seconds, seed=1), on_progress, cancel=cancel
+            )
         except CancelledError:
             return None
     return int(made.audio.shape[-1])
