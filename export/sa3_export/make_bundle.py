@@ -23,7 +23,14 @@ from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.graphs.codec import tiling
 from sa3_export.onnx.artifact import export_onnx
 from sa3_export.onnx.kernels import OPSET
-from sa3_export.precision import COREML_VERIFIED, INT8_PRODUCTS, ExportPlan, check_coreml_precision, parse_precision
+from sa3_export.precision import (
+    COREML_VERIFIED,
+    EXACT_BLOCKS,
+    INT8_PRODUCTS,
+    ExportPlan,
+    check_coreml_precision,
+    parse_precision,
+)
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 _Exporter = Callable[[Graph, Path, Mapping[str, str]], m.Artifact]
@@ -93,7 +100,7 @@ def export_bundle(
             ),
             describe_file(folder, folder / "tokenizer.json"),
             plan.formats,
-            made_with or {},
+            _exact_blocks(plan) | dict(made_with or {}),
         )
         (folder / m.FILE_NAME).write_bytes(m.encode_manifest(made))
     return made
@@ -167,8 +174,8 @@ def _exporters(plan: ExportPlan) -> dict[str, _Exporter]:
     for format in plan.formats:
         match format:
             case "onnx":
-                choices = parse_precision(plan.precision)
-                made[format] = partial(export_onnx, choices=choices, float_tables=plan.float_tables)
+                precisions = parse_precision(plan.precision)
+                made[format] = partial(export_onnx, precisions=precisions, float_tables=plan.float_tables)
             case "coreml":
                 try:
                     from sa3_export.coreml.artifact import export_coreml
@@ -232,6 +239,12 @@ def _manifest(
         | (_coreml_verified() if "coreml" in formats else {}),
         unknown_config_keys=list(checkpoint.unknown_keys),
     )
+
+
+def _exact_blocks(plan: ExportPlan) -> dict[str, str]:
+    """Which blocks of graphs in int8 were to stay in fp32."""
+    exact = parse_precision(plan.precision).exact if "onnx" in plan.formats else ""
+    return {EXACT_BLOCKS: exact} if exact else {}
 
 
 def _int8_products(graphs: Mapping[m.GraphName, m.Graph]) -> dict[str, str]:

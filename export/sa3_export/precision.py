@@ -1,7 +1,8 @@
 """The formats of a bundle's graphs, what precisions each has, and how exact each must be."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from sa3_edge.errors import RequestError
@@ -58,25 +59,47 @@ def bar_of(graph: GraphName, precision: Precision) -> Bar:
     return INT8_BARS[graph] if precision == "int8" else FP32_BAR
 
 
-def parse_precision(text: str) -> dict[GraphName, Choice]:
-    """ "int8,decoder=fp32" -> what is chosen for every graph: a preset, then exceptions.
+@dataclass(frozen=True)
+class Precisions:
+    """What is chosen for every graph, and of graphs in int8 the blocks that stay in fp32, by number."""
+
+    graphs: Mapping[GraphName, Choice]
+    exact_blocks: Mapping[GraphName, frozenset[int]] = field(default_factory=dict)
+
+    @property
+    def exact(self) -> str:
+        """ "denoiser.0, decoder.0": the blocks as they are asked for."""
+        return ", ".join(f"{graph}.{block}" for graph, blocks in self.exact_blocks.items() for block in sorted(blocks))
+
+
+def parse_precision(text: str) -> Precisions:
+    """ "int8,decoder=fp32,denoiser.0=fp32" -> a preset, then exceptions: of a graph, or of a block of one in int8.
 
     Raises RequestError, naming the choices.
     """
     preset, *exceptions = (part.strip() for part in text.split(","))
     if preset not in PRESETS:
         raise RequestError(f"unknown precision {preset!r}; choose {' or '.join(PRESETS)}, e.g. int8,decoder=fp32")
-    chosen = dict(PRESETS[preset])
+    chosen, blocks = dict(PRESETS[preset]), defaultdict[GraphName, set[int]](set)
     for exception in exceptions:
-        name, _, precision = exception.partition("=")
+        target, _, precision = exception.partition("=")
+        name, dot, block = target.partition(".")
         if name not in _NAMES:
             raise RequestError(f"unknown graph {name!r} in precision {text!r}; choose {' or '.join(_NAMES)}")
         if precision not in get_args(Precision):
             raise RequestError(f"unknown precision {precision!r} of {name}; choose {' or '.join(get_args(Precision))}")
         if precision == "int8" and name not in INT8_BARS:
             raise RequestError(f"{name} is exported in fp32 only; int8 is for {', '.join(INT8_BARS)}")
-        chosen[name] = "int8" if precision == "int8" else "fp32"
-    return chosen
+        if not dot:
+            chosen[name] = "int8" if precision == "int8" else "fp32"
+        elif precision == "int8" or not (block.isascii() and block.isdigit()):
+            raise RequestError(f"a block is named by its number and stays in fp32, as in int8,{name}.0=fp32")
+        else:
+            blocks[name].add(int(block))
+    for name in blocks:
+        if chosen[name] == "fp32":
+            raise RequestError(f"all of {name} is in fp32 by {text!r}: no block of it is an exception")
+    return Precisions(chosen, {name: frozenset(numbers) for name, numbers in blocks.items()})
 
 
 FIXED_FRAMES = (128, 256, 512, 1024, 2048)
@@ -104,6 +127,7 @@ def check_coreml_precision(precision: str) -> None:
 
 # In the manifest's made_with: what the figures of packages, and of int8 graphs, were measured by.
 COREML_VERIFIED, INT8_PRODUCTS = "coreml verified by", "int8 products"
+EXACT_BLOCKS = "int8 but for"  # there too: blocks of graphs in int8 that stay in fp32
 FORMATS = ("onnx", "coreml")
 _PRECISIONS: dict[str, Sequence[str]] = {"onnx": tuple(PRESETS), "coreml": COREML_PRECISIONS}
 

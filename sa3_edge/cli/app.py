@@ -86,7 +86,7 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         help="ONNX: balanced (int8 codec; default), fp32, int8 or compact (int8 where it is near enough), exceptions "
-        "after it (int8,decoder=fp32). "
+        "after it (int8,decoder=fp32; of a block, int8,denoiser.0=fp32). "
         "Core ML: fp16 (default), fp32, int8 or palettized6. Of two formats, each takes it that has it.",
     ),
 ]

@@ -11,7 +11,7 @@ from sa3_edge import manifest as m
 from sa3_edge.bundle import describe_file
 from sa3_edge.engines import int8
 from sa3_edge.engines.libraries import load_onnxruntime
-from sa3_edge.errors import Remedy
+from sa3_edge.errors import Remedy, RequestError
 from sa3_export.errors import ParityError
 from sa3_export.graphs.graph import Graph
 from sa3_export.onnx.quantize import block_linears, quantize
@@ -19,7 +19,7 @@ from sa3_export.onnx.smoothing import hidden_tensors, smooth
 from sa3_export.onnx.tables import widen_tables
 from sa3_export.onnx.trace import save_onnx, trace_onnx
 from sa3_export.parity import Arrays, measure_parity
-from sa3_export.precision import Choice, Precision, bar_of, settle
+from sa3_export.precision import Precision, Precisions, bar_of, settle
 
 ort = load_onnxruntime()
 
@@ -28,22 +28,23 @@ def export_onnx(
     graph: Graph,
     folder: Path,
     facts: Mapping[str, str],
-    choices: Mapping[m.GraphName, Choice],
+    precisions: Precisions,
     float_tables: bool = False,
 ) -> m.Artifact:
     """Write `folder`/NAME.onnx and say what it is.
 
     Its inputs and outputs are the graph's own; `facts` are stamped into the file; with `float_tables` it has no bf16.
-    Raises ParityError if the saved graph does not compute what its module computes.
+    Raises ParityError if the saved graph does not compute what its module computes, RequestError for a block that it
+    does not have.
     """
-    path, choice = folder / f"{graph.name}.onnx", choices[graph.name]
+    path, choice = folder / f"{graph.name}.onnx", precisions.graphs[graph.name]
     precision = settle(choice, (size for hidden in hidden_tensors(graph) for size in hidden.reader.weight.shape))
     if precision == "int8":
         graph = smooth(graph)
     model, cuts = trace_onnx(graph)
     if float_tables:
         widen_tables(model)
-    linears = frozenset(str(node.name) for node in block_linears(model))
+    linears = _quantized(graph, model, precisions.exact_blocks.get(graph.name, frozenset()))
     # Of int8 the originals are gone: there is nothing to merge with.
     layers = cuts.layers(model, graph.traced, graph.adaptable) if precision == "fp32" else {}
     save_onnx(model, path, facts)
@@ -59,6 +60,14 @@ def export_onnx(
             precision = "fp32"
     files = [describe_file(folder, file) for file in (path, path.with_name(f"{path.name}.data"))]
     return m.Artifact(files=files, precision=precision, parity=parity, layers=layers)
+
+
+def _quantized(graph: Graph, model: ir.Model, exact_blocks: frozenset[int]) -> frozenset[str]:
+    """Names of the products that int8 is for."""
+    blocks = block_linears(model)
+    if missing := exact_blocks - blocks.keys():
+        raise RequestError(f"{graph.name} has no block {min(missing)}; it has {min(blocks)} to {max(blocks)}")
+    return frozenset(str(node.name) for number in blocks.keys() - exact_blocks for node in blocks[number])
 
 
 def _quantize_in_place(graph: Graph, path: Path, linears: frozenset[str], facts: Mapping[str, str]) -> list[m.Parity]:

@@ -8,6 +8,7 @@ The operators are ONNX's own, so that any runtime can read the graph; ONNX Runti
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,20 +16,18 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where the tracer notes the modules that a node comes from
-_IN_BLOCK = re.compile(r"(layers|transformers)\.\d+\.(self_attn|cross_attn|ff|mlp)\b")
+_IN_BLOCK = re.compile(r"(?:layers|transformers)\.(\d+)\.(self_attn|cross_attn|ff|mlp)\b")
 LARGEST = 127  # symmetric: -128 is not used, so that a weight and its negative are equally exact
 
 
-def block_linears(model: ir.Model) -> list[ir.Node]:
-    """The products with constant weights in the attention and feed-forward parts of the blocks, as traced."""
-    return [
-        node
-        for node in model.graph
-        if node.op_type == "MatMul"
-        and node.inputs[1] is not None
-        and node.inputs[1].is_initializer()
-        and _IN_BLOCK.search(node.metadata_props.get(_SCOPES, ""))
-    ]
+def block_linears(model: ir.Model) -> dict[int, list[ir.Node]]:
+    """By block, the products with constant weights in its attention and feed-forward parts, as traced."""
+    found = defaultdict[int, list[ir.Node]](list)
+    for node in model.graph:
+        inside = _IN_BLOCK.search(node.metadata_props.get(_SCOPES, ""))
+        if inside and node.op_type == "MatMul" and node.inputs[1] is not None and node.inputs[1].is_initializer():
+            found[int(inside[1])].append(node)
+    return dict(found)
 
 
 def quantize_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -30,6 +30,7 @@ from sa3_export.errors import EvaluationError, ExportRequestError
 from sa3_export.graphs import GRAPHS, Graph
 from sa3_export.onnx.artifact import export_onnx
 from sa3_export.parity import snr_db
+from sa3_export.precision import Precisions
 from tests.conftest import Golden, RunCli, relative_error
 from tests.stand_ins.coreml import EvaluatedCoreML
 
@@ -226,7 +227,7 @@ def test_verify_asks_no_more_than_int8_graphs_can_show(
     quantized: tuple[m.GraphName, ...] = ("text_encoder", "denoiser", "decoder")
     for name in quantized:
         graph = GRAPHS[name](Checkpoint(tiny_checkpoint))
-        onnx = export_onnx(graph, folder, {}, {name: "int8"})
+        onnx = export_onnx(graph, folder, {}, Precisions({name: "int8"}))
         manifest.graphs[name].artifacts["onnx"] = onnx
     (folder / m.FILE_NAME).write_bytes(m.encode_manifest(manifest))
     code, out, err = run_cli("verify", folder, "--json")
@@ -448,7 +449,7 @@ def test_export_alters_nothing_of_what_it_is_measured_against(
     before = _weights(graph)
     export_coreml(graph, tmp_path, {}, CoreMLOptions("fp16", (16,)))
     assert _weights(graph) == before
-    export_onnx(graph, tmp_path, {}, {name: "int8"})
+    export_onnx(graph, tmp_path, {}, Precisions({name: "int8"}))
     assert _weights(graph) == before
 
 

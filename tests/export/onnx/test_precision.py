@@ -12,6 +12,9 @@ from sa3_edge import GenerationRequest, Pipeline
 from sa3_edge.errors import Remedy, RequestError
 from sa3_edge.manifest import GraphName, Manifest, decode_manifest
 from sa3_export import ExportPlan, ParityError, export_bundle, precision
+from sa3_export.checkpoints.published import Checkpoint
+from sa3_export.graphs import GRAPHS
+from sa3_export.onnx.artifact import export_onnx
 from sa3_export.onnx.quantize import quantize_weight
 from sa3_export.parity import psnr_db
 from sa3_export.precision import INT8_BARS, Bar, parse_precision, settle
@@ -40,13 +43,13 @@ def int8_manifest(int8_bundle: Path) -> Manifest:
     ],
 )
 def test_a_preset_and_exceptions_to_it(text: str, int8: set[str]) -> None:
-    chosen = parse_precision(text)
+    chosen = parse_precision(text).graphs
     assert {name for name, chosen_precision in chosen.items() if chosen_precision == "int8"} == int8
     assert len(chosen) == 5
 
 
 def test_balanced_quantizes_a_codec_that_is_wide_enough_to_gain() -> None:
-    chosen = parse_precision("balanced")
+    chosen = parse_precision("balanced").graphs
     assert {name: settle(choice, (768, 2304)) for name, choice in chosen.items()} == {
         "text_encoder": "fp32", "conditioner": "fp32", "denoiser": "fp32", "decoder": "int8", "encoder": "int8",
     }  # fmt: skip
@@ -65,6 +68,9 @@ def test_balanced_is_the_default_and_exact_where_layers_are_narrow(tiny_bundle: 
         ("int8,vocoder=fp32", "unknown graph 'vocoder'"),
         ("int8,decoder=fp8", "unknown precision 'fp8' of decoder; choose fp32 or int8"),
         ("fp32,conditioner=int8", "conditioner is exported in fp32 only"),
+        ("int8,denoiser.0=int8", "a block is named by its number and stays in fp32, as in int8,denoiser.0=fp32"),
+        ("int8,denoiser.first=fp32", "a block is named by its number"),
+        ("int8,denoiser.0=fp32,denoiser=fp32", "all of denoiser is in fp32"),
     ],
 )
 def test_an_unknown_precision_is_refused_before_any_work(
@@ -105,6 +111,32 @@ _WITHOUT_VNNI = {
 def test_the_error_is_the_graphs_and_not_the_processors(int8_manifest: Manifest, name: GraphName) -> None:
     measured = [each.snr_db for each in int8_manifest.graphs[name].artifacts["onnx"].parity]
     assert measured == pytest.approx(_WITHOUT_VNNI[name], abs=1.0)
+
+
+def _products(path: Path) -> int:
+    """How many of a graph's products are in int8."""
+    return sum(node.op_type == "MatMulInteger" for node in onnx.load(path, load_external_data=False).graph.node)
+
+
+def test_a_block_of_an_int8_graph_stays_in_fp32_when_it_is_excepted(
+    int8_bundle: Path, int8_manifest: Manifest, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    graph = GRAPHS["denoiser"](Checkpoint(tiny_checkpoint))
+    excepted = export_onnx(graph, tmp_path, {}, parse_precision("int8,denoiser.1=fp32"))
+    assert 0 < _products(tmp_path / "denoiser.onnx") < _products(int8_bundle / "denoiser.onnx")
+    whole = int8_manifest.graphs["denoiser"].artifacts["onnx"]
+    assert min(each.snr_db for each in excepted.parity) > min(each.snr_db for each in whole.parity)
+
+
+def test_excepted_blocks_are_named_as_the_manifest_has_them() -> None:
+    assert parse_precision("int8,denoiser.10=fp32,denoiser.2=fp32,encoder=fp32").exact == "denoiser.2, denoiser.10"
+    assert parse_precision("int8,encoder=fp32").exact == ""
+
+
+def test_a_block_that_a_graph_lacks_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    graph = GRAPHS["denoiser"](Checkpoint(tiny_checkpoint))
+    with pytest.raises(RequestError, match=r"^denoiser has no block 9; it has 0 to \d+$"):
+        export_onnx(graph, tmp_path, {}, parse_precision("int8,denoiser.9=fp32"))
 
 
 def test_below_its_bar_an_int8_graph_is_refused_and_nothing_is_kept(

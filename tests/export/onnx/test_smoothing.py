@@ -1,5 +1,6 @@
 """Outliers of activations cost int8 little once they are in the weights, and fp32 nothing."""
 
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sa3_export.onnx.quantize import block_linears, quantize
 from sa3_export.onnx.smoothing import hidden_tensors, smooth
 from sa3_export.onnx.trace import save_onnx, trace_onnx
 from sa3_export.parity import measure_parity
-from sa3_export.precision import Bar
+from sa3_export.precision import Bar, Precisions
 
 
 def _graph(checkpoint: Path, name: GraphName) -> Graph:
@@ -33,7 +34,7 @@ def _plant_outliers(graph: Graph) -> None:
 
 def _int8_snr_db(graph: Graph, path: Path) -> float:
     model, _ = trace_onnx(graph)
-    quantize(model, block_linears(model))
+    quantize(model, chain.from_iterable(block_linears(model).values()))
     save_onnx(model, path, {})
     session = open_session(path, "int8")
     (output,) = (spec.name for spec in graph.outputs)
@@ -67,7 +68,7 @@ def test_a_fault_of_smoothing_is_found_before_int8_hides_it(
     monkeypatch.setattr(HiddenScale, "divide", forget_the_writer)
     graph = _graph(tiny_checkpoint, name)
     with pytest.raises(ParityError, match="at least 80 dB"):
-        export_onnx(graph, tmp_path, {}, {name: "int8"})
+        export_onnx(graph, tmp_path, {}, Precisions({name: "int8"}))
 
 
 @pytest.mark.parametrize("name", ["denoiser", "decoder", "encoder"])
