@@ -57,7 +57,7 @@ def test_one_int8_step_is_near_the_fp32_one(bundles: Path) -> None:
 def test_commands_are_refused_as_hosts_must(tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = json.loads((VECTORS / "requests.json").read_text(encoding="ascii"))["commands"]
     for name, text in commands["files"].items():
-        (tmp_path / name).write_text(text, encoding="ascii")
+        (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     for case in commands["refused"]:
