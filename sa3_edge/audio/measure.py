@@ -9,8 +9,8 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
+from sa3_edge.audio.levels import Levels
 from sa3_edge.audio.limiter import true_peak
-from sa3_edge.audio.loudness import SHORTEST_SECONDS, integrated_loudness
 
 Array = NDArray[np.float32]
 SILENT = 1e-5  # -100 dBFS: below the noise of a 16-bit recording
@@ -77,7 +77,7 @@ class Measures:
 
 
 def measure(audio: Array, rate: int) -> Measures:
-    """Measure audio (channels, N). Loudness and tempo need the extras `measure` and `tempo`, and are None without."""
+    """Measure audio (channels, N). The tempo needs the extra `tempo`, and is None without."""
     level = np.abs(audio).max(axis=0, initial=0.0)
     heard = np.flatnonzero(level > _QUIET)
     samples = audio.shape[-1]
@@ -99,10 +99,9 @@ def measure(audio: Array, rate: int) -> Measures:
 
 
 def _loudness(audio: Array, rate: int) -> float | None:
-    if find_spec("pyloudnorm") is None or audio.shape[-1] < SHORTEST_SECONDS * rate:
-        return None
-    loudness = integrated_loudness(audio, rate)
-    return loudness if math.isfinite(loudness) else None
+    levels = Levels(rate, audio.shape[0])
+    levels.push(audio)
+    return levels.loudness()
 
 
 def bright_share(audio: Array, rate: int) -> float:

@@ -244,7 +244,7 @@ def check(
 ) -> None:
     """Measure a clip: its seam as a loop, tempo, loudness (ITU-R BS.1770), true peak, silence, DC, clipped samples.
 
-    Loudness needs the extra "measure", tempo the extra "tempo".
+    The tempo needs the extra "tempo".
     """
     from sa3_edge.cli import check as checking
 

@@ -51,7 +51,7 @@ _EXTRAS = {
     "coreml": _Extra("--engine coreml", ("coremltools",), systems=("darwin",)),
     "serve": _Extra("serve and ui", ("psutil", "python-multipart", "starlette", "uvicorn")),
     "m4a": _Extra("recordings as .m4a and .mp4", ("av",)),
-    "measure": _Extra("--normalize, the loudness in check", ("pyloudnorm",)),
+    "measure": _Extra("--normalize", ("pyloudnorm",)),
     "tempo": _Extra("the tempo in check", ("librosa",)),
     "play": _Extra("--play", ("sounddevice",)),
 }
