@@ -277,7 +277,6 @@ class _Recent:
         self._most, self._pieces, self._length = most, deque[Array](), 0
 
     def add(self, piece: Array) -> None:
-        # A copy: the array of an engine holds on to all that the engine had reserved.
         self._pieces.append(piece[:, -self._most :].copy())
         self._length += self._pieces[-1].shape[-1]
         while self._length - self._pieces[0].shape[-1] >= self._most:

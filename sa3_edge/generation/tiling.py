@@ -66,7 +66,8 @@ def decode_tiles(
     for tile in plan_tiles(wanted, latents.shape[-1], tiles, full=full, first=first):
         audio = decode(np.ascontiguousarray(latents[:, :, tile.start : tile.stop]))
         start, stop = tile.keep_start - tile.start, tile.keep_stop - tile.start
-        yield audio[:, :, start * samples_per_frame : stop * samples_per_frame]
+        # A copy: an engine's array holds on to all that the engine had reserved, even when its graph is freed.
+        yield audio[:, :, start * samples_per_frame : stop * samples_per_frame].copy()
 
 
 def encode_tiles(
