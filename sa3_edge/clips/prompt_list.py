@@ -72,7 +72,9 @@ class ListJob:
             return LineResult(line, report, skipped=True)
         try:
             _make_folder(path.parent)
-            overwrite = line.files.overwrite or planned.name in self.ours or _has_record(path)
+            # Under the name of a line a clip with a record is one that `results.jsonl` lost; elsewhere it is anybody's.
+            ours = planned.name in self.ours or (line.files.output is None and _has_record(path))
+            overwrite = line.files.overwrite or ours
             files = replace(line.files, output=path, format=None, save_latents=None, overwrite=overwrite)
             (clip,) = prepare(line.options, files).run(self.pipeline, progress)
         except Sa3Error as error:

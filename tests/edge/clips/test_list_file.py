@@ -154,6 +154,16 @@ def test_takes_format_depth_and_output_of_a_line(make: Make, tmp_path: Path) -> 
     assert _made(make(text)[1]) == ["0001-a-3.flac", "snare.wav"]
 
 
+def test_a_clip_of_somebody_elses_making_is_not_replaced(make: Make, run_cli: RunCli, tmp_path: Path) -> None:
+    clip = tmp_path / "prompts-clips" / "kick.wav"
+    clip.parent.mkdir()
+    assert run_cli("generate", "mine", "-m", "demo", "-s", "0.2", "-o", clip)[0] == 0
+    before = clip.read_bytes()
+    code, results, _ = make('{"prompt": "kick", "output": "kick.wav"}')
+    assert (code, clip.read_bytes()) == (1, before)
+    assert "--overwrite" in results[0]["error"]
+
+
 def test_takes_without_a_seed_are_clips_of_their_own(make: Make) -> None:
     text = '{"prompt": "a", "takes": 2}\n'
     assert len(_made(make(text)[1])) == 2
