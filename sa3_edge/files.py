@@ -64,11 +64,14 @@ def files_below(folder: Path) -> Iterator[os.stat_result]:
 
 def read_small(path: Path, limit: int) -> bytes:
     """A file of at most `limit` bytes. Raises OSError, also if it is larger or no regular file."""
+    data = bytearray()
     with open_regular(path) as file:
-        data = file.read(limit + 1)
+        # By pieces: `read` reserves all that it is asked for.
+        while len(data) <= limit and (piece := file.read(min(_CHUNK, limit + 1 - len(data)))):
+            data += piece
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
-    return data
+    return bytes(data)
 
 
 def sha256_of(path: Path) -> str:
