@@ -24,10 +24,10 @@ lint: setup
 type: setup
 	$(BIN)/mypy
 
-# Two at a time: conversions and command lines take one core each. A file's tests stay together, with what they export.
+# Two at a time, a core each (more threads would wait for each other). A file's tests stay together, with what they export.
 JOBS ?= 2
 test: setup
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --durations 20
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --durations 20
 
 # The hosts in other languages; needs Node, for Kotlin a JDK and Maven. Says what it could not run.
 test-hosts:

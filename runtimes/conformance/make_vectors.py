@@ -14,7 +14,7 @@ import numpy as np
 from arithmetic_vectors import arithmetic_vectors
 from bundle_vectors import bundle_vectors
 from request_vectors import request_vectors
-from run_vectors import make_bundles, run_vectors
+from run_vectors import keep_bundles, make_bundles, run_vectors
 from sa3_edge.bundle import Bundle
 from sa3_edge.models.catalog import DEMO, resolve_model
 from text_vectors import text_vectors
@@ -28,11 +28,11 @@ def main() -> int:
     """Exit code 0, or 1 if `--check` finds vectors that are out of date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the files that are there")
-    parser.add_argument("--bundles", type=Path, help="only make the bundles of the runs, in this folder")
+    parser.add_argument("--bundles", type=Path, help="only make the bundles of the runs, in this folder, if it has none or old ones")
     parser.add_argument("--use", type=Path, help="the folder of an earlier --bundles, to save the time of the exports")
     arguments = parser.parse_args()
     if arguments.bundles is not None:
-        make_bundles(arguments.bundles)
+        keep_bundles(arguments.bundles)
         return 0
     if arguments.use is not None:
         made = all_vectors(arguments.use)

@@ -54,6 +54,7 @@ _BASE_RUNS: tuple[tuple[str, _Json, _Json | None], ...] = (
     ("text", {**_TEXT, "steps": 6}, None),
     ("variation", {**_TEXT, "noise_level": 0.6, "cfg": 1.0}, _RECORDING),
 )
+_SOURCES = ("export", "sa3_edge", "tests/data")  # of the bundles
 _TINY_RUNS = frozenset({"text", "two-tiles", "inpaint", "negative"})
 
 
@@ -65,6 +66,15 @@ def make_bundles(folder: Path) -> None:
     export_bundle(checkpoint, folder / "tiny", ExportPlan(precision="fp32"), name="tiny", overwrite=True)
     int8 = "fp32,denoiser=int8"
     export_bundle(checkpoint, folder / "tiny-int8", ExportPlan(precision=int8), name="tiny", overwrite=True)
+
+
+def keep_bundles(folder: Path) -> None:
+    """`make_bundles`, unless those in the folder are newer than all that they are made of."""
+    sources = (path for name in _SOURCES for path in (REPOSITORY / name).rglob("*") if path.suffix != ".pyc")
+    if not folder.exists() or max(path.stat().st_mtime for path in sources if path.is_file()) > folder.stat().st_mtime:
+        folder.mkdir(parents=True, exist_ok=True)
+        make_bundles(folder)
+        folder.touch()  # only now: what was interrupted is made again
 
 
 def base_bundle(source: Path, folder: Path) -> Path:

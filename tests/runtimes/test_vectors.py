@@ -8,18 +8,19 @@ import pytest
 
 from bundle_vectors import write_bundle
 from make_vectors import all_vectors, out_of_date
-from run_vectors import input_array, make_bundles
+from run_vectors import input_array, keep_bundles
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, create_engine
 from sa3_edge.models.catalog import DEMO
 from tests.conftest import RunCli
-from vector_format import VECTORS, Made, npy_file, read_npy
+from vector_format import REPOSITORY, VECTORS, Made, npy_file, read_npy
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("conformance")
-    make_bundles(folder)
+def bundles() -> Path:
+    """Those of the hosts' tests, which find them current afterwards."""
+    folder = REPOSITORY / "build/conformance"
+    keep_bundles(folder)
     return folder
 
 
