@@ -28,7 +28,9 @@ def main() -> int:
     """Exit code 0, or 1 if `--check` finds vectors that are out of date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the files that are there")
-    parser.add_argument("--bundles", type=Path, help="only make the bundles of the runs, in this folder, if it has none or old ones")
+    parser.add_argument(
+        "--bundles", type=Path, help="only make the bundles of the runs, in this folder, if it has none or old ones"
+    )
     parser.add_argument("--use", type=Path, help="the folder of an earlier --bundles, to save the time of the exports")
     arguments = parser.parse_args()
     if arguments.bundles is not None:
