@@ -4,6 +4,7 @@ Source: ITU-R BS.1770-4, annex 1 (K-weighting, blocks of 400 ms, both gates) and
 The standard gives its two filters for 48 kHz; the analogue filters that these are make them for any rate.
 """
 
+import functools
 import math
 from dataclasses import dataclass, field
 
@@ -41,47 +42,45 @@ class Levels:
         """The next piece (channels, n), of any length."""
         self._pending.append(audio)
         self._waiting += audio.shape[-1]
-        if self._waiting >= _BLOCK:
-            self._flush()
+        if self._waiting >= self._weighting.step:
+            self._look(self._waiting - self._waiting % self._weighting.step)
 
     def loudness(self) -> float | None:
         """Integrated loudness, LUFS; None for silence and for less than 0.4 s."""
-        self._flush()
+        self._look(self._waiting)
         return self._weighting.integrated()
 
     def true_peak(self) -> float | None:
         """The highest level at and between samples, dBTP (dB of full scale); None for silence."""
-        self._flush()
+        self._look(self._waiting)
         peak = self._peaks.highest()
         return 20 * math.log10(peak) if peak > 0 else None
 
-    def _flush(self) -> None:
-        if not self._pending:
+    def _look(self, count: int) -> None:
+        """At so many samples of those that wait; in the middle of a clip whole steps, each of which costs the same."""
+        if not count:
             return
         audio = np.concatenate(self._pending, axis=1)
-        self._pending, self._waiting = [], 0
-        self._weighting.push(audio)
-        self._peaks.push(audio)
+        self._pending, self._waiting = [audio[:, count:].copy()], audio.shape[-1] - count
+        self._weighting.push(audio[:, :count])
+        self._peaks.push(audio[:, :count])
 
 
 class _Weighting:
     """The energy of each 100 ms, K-weighted by fast convolution."""
 
     def __init__(self, rate: int, channels: int):
-        self._length = 1 << math.ceil(math.log2(_FILTER_SECONDS * rate))
-        self._size = 8 * self._length
-        response = _response(rate, self._size)
-        taps = np.fft.irfft(response)[: self._length]
-        self._response = np.fft.rfft(taps, self._size)
+        self._length, self._size = _sizes(rate)
+        self.step = self._size - self._length + 1  # samples of one transform
+        self._response = _response(rate)
         self._before: NDArray[np.float64] = np.zeros((channels, self._length - 1))
         self._hop = max(1, round(rate / 10))
         self._energy: list[float] = [0.0]
         self._position = 0
 
     def push(self, audio: Array) -> None:
-        step = self._size - self._length + 1
-        for start in range(0, audio.shape[-1], step):
-            part = audio[:, start : start + step]
+        for start in range(0, audio.shape[-1], self.step):
+            part = audio[:, start : start + self.step]
             whole: NDArray[np.float64] = np.concatenate((self._before, part), axis=1)
             weighted = np.fft.irfft(np.fft.rfft(whole, self._size) * self._response, self._size)
             self._add((weighted[:, self._length - 1 : whole.shape[1]] ** 2).sum(axis=0))
@@ -106,20 +105,32 @@ class _Weighting:
         self._position += len(energy)
 
 
-def _response(rate: int, size: int) -> NDArray[np.complex128]:
-    """The weighting's frequency response at the frequencies of a real transform of `size`."""
+def _sizes(rate: int) -> tuple[int, int]:
+    """Samples of the weighting's impulse response, and of a transform."""
+    length = 1 << math.ceil(math.log2(_FILTER_SECONDS * rate))
+    return length, 8 * length
+
+
+@functools.lru_cache(maxsize=4)
+def _response(rate: int) -> NDArray[np.complex128]:
+    """The weighting's frequency response at the frequencies of a real transform."""
+    length, size = _sizes(rate)
     delay = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
-    powers = np.stack((np.ones_like(delay), delay, delay**2))
+
+    def polynomial(first: float, second: float, third: float) -> NDArray[np.complex128]:
+        values: NDArray[np.complex128] = first + (second + third * delay) * delay
+        return values
+
     k, q = math.tan(math.pi * _SHELF_HZ / rate), _SHELF_Q
     high = 10 ** (_SHELF_DB / 20)
     band = high**_SHELF_BAND
-    shelf = np.array([high + band * k / q + k * k, 2 * (k * k - high), high - band * k / q + k * k]) @ powers
-    shelf /= np.array([1 + k / q + k * k, 2 * (k * k - 1), 1 - k / q + k * k]) @ powers
+    shelf = polynomial(high + band * k / q + k * k, 2 * (k * k - high), high - band * k / q + k * k)
+    shelf /= polynomial(1 + k / q + k * k, 2 * (k * k - 1), 1 - k / q + k * k)
     k, q = math.tan(math.pi * _HIGH_PASS_HZ / rate), _HIGH_PASS_Q
     first = 1 + k / q + k * k
-    high_pass = np.array([1.0, -2.0, 1.0]) @ powers
-    high_pass /= np.array([first, 2 * (k * k - 1), 1 - k / q + k * k]) @ powers / first
-    response: NDArray[np.complex128] = shelf * high_pass
+    high_pass = polynomial(1.0, -2.0, 1.0) / polynomial(1.0, 2 * (k * k - 1) / first, (1 - k / q + k * k) / first)
+    taps = np.fft.irfft(shelf * high_pass)[:length]
+    response: NDArray[np.complex128] = np.fft.rfft(taps, size)
     return response
 
 
@@ -145,7 +156,7 @@ class _Peaks:
             end = min(start + _BLOCK, stop)
             first = max(0, start - MARGIN)
             context = self._audio[:, first : end + MARGIN]
-            peaks = block_peaks(context, start - first, end - first, self._rate, self._highest, _OVERSAMPLING)
+            peaks = block_peaks(context, start - first, end - first, self._rate, self._highest, _OVERSAMPLING, "HQ")
             self._highest = max(self._highest, float(peaks.max()))
         if stop > self._context:
             kept = max(0, stop - MARGIN)

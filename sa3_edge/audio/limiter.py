@@ -152,16 +152,25 @@ def true_peak(audio: Array, rate: int) -> float:
 
 
 def block_peaks(
-    audio: Array, start: int, stop: int, rate: int, aim: float = _AIM, oversampling: int = _OVERSAMPLING
+    audio: Array,
+    start: int,
+    stop: int,
+    rate: int,
+    aim: float = _AIM,
+    oversampling: int = _OVERSAMPLING,
+    quality: str = "VHQ",
 ) -> NDArray[np.float64]:
-    """True peaks of samples [start, stop) of `audio`, the rest is context; sample peaks if all are far below `aim`."""
+    """True peaks of samples [start, stop) of `audio`, the rest is context; sample peaks if all are far below `aim`.
+
+    quality: of the filter, a name of soxr
+    """
     import soxr
 
     peaks: NDArray[np.float64] = np.abs(audio[:, start:stop]).max(axis=0).astype(np.float64)
     if np.abs(audio).max() < aim / _HIGHEST_BETWEEN:
         return peaks
     length = audio.shape[-1]
-    fine = soxr.resample(audio.T.copy(), rate, rate * oversampling, quality="VHQ")
+    fine = soxr.resample(audio.T.copy(), rate, rate * oversampling, quality=quality)
     # Maxima of whole columns: along rows as short as these NumPy takes five times as long.
     loudest = functools.reduce(np.maximum, np.abs(fine, out=fine).T)
     loudest = np.pad(loudest, (0, max(0, length * oversampling - len(loudest))))
