@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup fmt lint type test test-hosts bench fuzz faults demo-model docs-options release clean
+.PHONY: setup fmt lint type test test-hosts bench fuzz faults demo-model docs docs-options release clean
 
 setup: $(BIN)/installed
 
@@ -48,6 +48,10 @@ bench: setup
 # The model behind `--model demo`, from its checkpoint. That one is trained by `sa3_export.checkpoints.demo`, in an hour.
 demo-model: setup
 	$(BIN)/sa3-edge export tests/data/demo --name demo --out sa3_edge/demo --overwrite
+
+# The site of all documents, build/site/index.html; fails at a dead link, and if a page would load something from elsewhere.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The page of all options, from the commands' own help.
 docs-options: setup
