@@ -4,14 +4,13 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from platformdirs import user_cache_path
 
-from sa3_edge.errors import BundleError
-from sa3_edge.files import read_small, sha256_of
+from sa3_edge.errors import BundleError, Sa3Error
+from sa3_edge.files import read_small, sha256_of, whole_file
 from sa3_edge.manifest import FILE_NAME, Artifact, File, GraphName, Manifest, read_manifest
 
 _MOST_REMEMBERED = 2000  # files; a model has 11, with Core ML packages some 30
@@ -49,15 +48,11 @@ class _Verified:
 
     def save(self) -> None:
         # A cache that cannot be written only costs the next start a second look.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, Sa3Error):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             kept = dict(list(self._seen.items())[-_MOST_REMEMBERED:])
-            temporary = self._path.with_suffix(f".{secrets.token_hex(4)}.tmp")
-            try:
+            with whole_file(self._path) as temporary:
                 temporary.write_text(json.dumps(kept), encoding="utf-8")
-                temporary.replace(self._path)
-            finally:
-                temporary.unlink(missing_ok=True)
 
 
 class Bundle:

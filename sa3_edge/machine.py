@@ -47,6 +47,16 @@ def memory() -> int | None:
         return None
 
 
+def address_space() -> int | None:
+    """Bytes that this process may map (`ulimit -v`), None for any."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
 def logical_cores() -> int:
     """The threads that the whole machine runs at once: two a core, where a core runs two."""
     return os.cpu_count() or 1

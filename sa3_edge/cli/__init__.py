@@ -11,6 +11,8 @@ from sa3_edge.errors import RequestError, Sa3Error
 
 _OF_THE_REQUEST = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 
+_LEAST_ADDRESS_SPACE = 384 << 20  # a short clip of the demo takes 460 MB, of which some are never asked for
+
 
 def main() -> None:
     """Run the command line: exit 2 for bad requests, 1 for failures, 130 for Ctrl-C."""
@@ -21,6 +23,7 @@ def main() -> None:
         for stream in (sys.stdout, sys.stderr):
             print_all_of(stream)
         _check_text(arguments)
+        _check_address_space()
         # Not before Ctrl-C is heard: loading takes a while.
         from sa3_edge.cli.app import app
 
@@ -61,6 +64,18 @@ def _check_text(arguments: list[str]) -> None:
         except UnicodeEncodeError:
             shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
             raise RequestError(f"{shown} is not UTF-8, as prompts and names of files must be") from None
+
+
+def _check_address_space() -> None:
+    """Raise Sa3Error where so little may be mapped that libraries cannot be loaded: NumPy's waits for it for ever."""
+    from sa3_edge.machine import address_space
+
+    limit = address_space()
+    if limit is not None and limit < _LEAST_ADDRESS_SPACE:
+        raise Sa3Error(
+            f"this process may map {limit >> 20} MB (ulimit -v), and {_LEAST_ADDRESS_SPACE >> 20} MB are the least "
+            "with which anything works"
+        )
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

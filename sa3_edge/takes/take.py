@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import soundfile
 
-from sa3_edge.audio.formats import FORMATS
+from sa3_edge.audio.formats import FORMATS, readable
 from sa3_edge.audio.picture import picture_of
 from sa3_edge.clips.options import ClipOptions, default_of, options_of
 from sa3_edge.clips.record import Record, read_record
@@ -102,7 +102,7 @@ def _take(path: Path) -> Take:
 def _levels(path: Path) -> tuple[float | None, float | None]:
     """Sample peak and RMS, dBFS."""
     peak, power, count = 0.0, 0.0, 0
-    with soundfile.SoundFile(path) as file:
+    with readable(path), soundfile.SoundFile(path) as file:
         for block in file.blocks(1 << 16, dtype="float32", always_2d=True):
             peak = max(peak, float(np.abs(block).max(initial=0.0)))
             power += float(np.square(block, dtype=np.float64).sum())

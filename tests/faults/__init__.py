@@ -1,0 +1,1 @@
+"""Commands while the machine fails them: killed, without disk, memory, files, cores, a folder or a reader."""
