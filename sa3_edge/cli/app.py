@@ -148,6 +148,15 @@ def generate(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="CLUSTER",
+            help="Make the list's clips on a Ray cluster: ray (this machine), ray://HOST:PORT.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     json: JsonLines = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -180,8 +189,20 @@ def generate(
         raise RequestError("standard input is a list or a recording: --prompts - and --init-audio - do not go together")
     clip = with_recording_read(with_sections_read(clip))
     run = single.RunOptions(
-        model, engine, threads, json, quiet, verbose, play, single.compute_units(engine, compute_units), check, best_of
+        model,
+        engine,
+        threads,
+        json,
+        quiet,
+        verbose,
+        play,
+        single.compute_units(engine, compute_units),
+        check,
+        best_of,
+        on,
     )
+    if on is not None and prompts is None:
+        raise RequestError("--on is for a list: --prompts FILE")
     if prompt is None and prompts is None:
         raise RequestError('give a prompt (it may be empty, ""), or a list of them with --prompts')
     if prompt is not None and prompts is not None:

@@ -33,7 +33,7 @@ STAGES = {
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What runs, and what is shown."""
+    """What runs, and what is shown. on: the cluster that makes a list's clips."""
 
     model: str
     engine: str
@@ -45,6 +45,7 @@ class RunOptions:
     compute_units: str | None = None
     check: bool = False
     best_of: int = 1
+    on: str | None = None
 
 
 def compute_units(engine: str, given: str | None) -> str | None:

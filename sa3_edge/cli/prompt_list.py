@@ -1,6 +1,7 @@
 """`sa3-edge generate --prompts FILE`: a list of prompts, resumable."""
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from sa3_edge.cli.display import Stages, err, note, stage_bars
 from sa3_edge.cli.generate import STAGES, RunOptions, open_pipeline, summarize
 from sa3_edge.cli.options import spelled
 from sa3_edge.cli.printable import printable
+from sa3_edge.clips.fleet import Fleet, check_address
 from sa3_edge.clips.list_file import Line, parse_list, read_list
 from sa3_edge.clips.options import ClipOptions, FileOptions
 from sa3_edge.clips.prompt_list import LineResult, check_folder, plan_list
@@ -36,6 +38,8 @@ def run(
             raise RequestError(f"{option} does not go with --prompts")
     folder = files.output or Path("prompts-clips" if path == STDIN else f"{path.stem}-clips")
     check_folder(folder)
+    if options.on is not None:
+        check_address(options.on)
     lines = _read(path, defaults, usual_seconds, replace(files, output=None), every)
     pipeline = open_pipeline(options, keep_loaded=True)
     job = plan_list(lines, pipeline, folder)
@@ -44,8 +48,9 @@ def run(
         note(f"no line asks any more for {len(job.stale)} of the clips in {folder}: {listed(job.stale)}")
     failed = 0
     said: set[str] = set()
-    with stage_bars(STAGES, quiet=silent, clips=len(lines)) as bars:
-        for number, result in enumerate(job.run(bars), start=1):
+    fleet = nullcontext() if options.on is None else Fleet(options.on, pipeline, threads=options.threads)
+    with fleet as workers, stage_bars(STAGES, quiet=silent, clips=len(lines)) as bars:
+        for number, result in enumerate(job.run(bars, workers), start=1):
             failed += result.error is not None
             _say(result, f"{number} of {len(lines)}", said, bars, options)
             bars.next_clip(skipped=result.skipped)

@@ -15,10 +15,11 @@ from typing import Any
 from sa3_edge.adapters.lora import AdapterFile
 from sa3_edge.audio.formats import FORMATS
 from sa3_edge.clips.files import encoding_of
+from sa3_edge.clips.fleet import Fleet
 from sa3_edge.clips.list_file import Line
 from sa3_edge.clips.options import as_json
 from sa3_edge.clips.record import read_record
-from sa3_edge.clips.render import Clip, prepare
+from sa3_edge.clips.render import Clip, Job, prepare
 from sa3_edge.clips.report import json_text
 from sa3_edge.errors import RequestError, Sa3Error
 from sa3_edge.files import check_writable, sha256_of
@@ -58,31 +59,71 @@ class ListJob:
     ours: frozenset[str]  # clips that the list's own requests made, which may be replaced
     stale: tuple[str, ...]
 
-    def run(self, progress: Progress = SILENT) -> Iterator[LineResult]:
-        """Make what is not there yet, line after line, and remember it; a line that fails stops none.
+    def run(self, progress: Progress = SILENT, fleet: Fleet | None = None) -> Iterator[LineResult]:
+        """Make what is not there yet and remember it; a line that fails stops none.
 
-        `progress` as of Pipeline.generate. Raises Sa3Error if `results.jsonl` cannot be written.
+        Here line after line, and `progress` is as of Pipeline.generate; with a fleet as many at once as it has workers,
+        and each as it comes. Raises Sa3Error if `results.jsonl` cannot be written.
         """
-        return (self._make(each, progress) for each in self.planned)
+        return self._run_here(progress) if fleet is None else self._run_on(fleet)
 
-    def _make(self, planned: _Planned, progress: Progress) -> LineResult:
+    def _run_here(self, progress: Progress) -> Iterator[LineResult]:
+        for planned in self.planned:
+            if planned.is_there:
+                yield self._skipped(planned)
+                continue
+            try:
+                (clip,) = self._prepared(planned).run(self.pipeline, progress)
+            except Sa3Error as error:
+                yield LineResult(planned.line, {}, error=error)
+            else:
+                yield self._remembered(planned, clip)
+
+    def _run_on(self, fleet: Fleet) -> Iterator[LineResult]:
+        orders, ordered = [], []
+        for planned in self.planned:
+            if planned.is_there:
+                yield self._skipped(planned)
+                continue
+            try:
+                job = self._prepared(planned)
+            except Sa3Error as error:
+                yield LineResult(planned.line, {}, error=error)
+            else:
+                orders.append((job.options, job.files[0]))
+                ordered.append(planned)
+        for place, made in fleet.make(orders):
+            try:
+                if isinstance(made, Sa3Error):
+                    raise made
+                made.write()
+            except Sa3Error as error:
+                yield LineResult(ordered[place].line, {}, error=error)
+            else:
+                yield self._remembered(ordered[place], made.clip)
+
+    def _skipped(self, planned: _Planned) -> LineResult:
+        report: dict[str, object] = {
+            "file": str(self.folder / planned.name),
+            "prompt": planned.line.options.prompt,
+            "skipped": True,
+        }
+        return LineResult(planned.line, report, skipped=True)
+
+    def _prepared(self, planned: _Planned) -> Job:
         line, path = planned.line, self.folder / planned.name
-        if planned.is_there:
-            report: dict[str, object] = {"file": str(path), "prompt": line.options.prompt, "skipped": True}
-            return LineResult(line, report, skipped=True)
-        try:
-            _make_folder(path.parent)
-            # Under the name of a line a clip with a record is one that `results.jsonl` lost; elsewhere it is anybody's.
-            ours = planned.name in self.ours or (line.files.output is None and _has_record(path))
-            overwrite = line.files.overwrite or ours
-            files = replace(line.files, output=path, format=None, save_latents=None, overwrite=overwrite)
-            (clip,) = prepare(line.options, files).run(self.pipeline, progress)
-        except Sa3Error as error:
-            return LineResult(line, {}, error=error)
+        _make_folder(path.parent)
+        # Under the name of a line a clip with a record is one that `results.jsonl` lost; elsewhere it is anybody's.
+        ours = planned.name in self.ours or (line.files.output is None and _has_record(path))
+        overwrite = line.files.overwrite or ours
+        files = replace(line.files, output=path, format=None, save_latents=None, overwrite=overwrite)
+        return prepare(line.options, files)
+
+    def _remembered(self, planned: _Planned, clip: Clip) -> LineResult:
         # By the recording as it was read, should it have changed since the plan.
-        request = _request(line, self.pipeline, clip.record.source_sha256)
+        request = _request(planned.line, self.pipeline, clip.record.source_sha256)
         _remember(self.folder, {"name": planned.name, "request": request, "result": clip.report})
-        return LineResult(line, clip.report, clip)
+        return LineResult(planned.line, clip.report, clip)
 
 
 def check_folder(folder: Path) -> None:

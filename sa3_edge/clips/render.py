@@ -103,8 +103,9 @@ class Job:
         """Make and write clip after clip, each when it is asked for.
 
         The sound is written as it is decoded. `progress` as of Pipeline.generate: what it raises stops the run, and no
-        file is left half-written. `sink` takes the bytes of a job that was prepared with `elsewhere`; `hear` is given
-        each piece of audio. Raises RequestError, EngineError, and Sa3Error if a file cannot be written.
+        file is left half-written. `sink` takes a clip's bytes instead of its file: the same, if it is a stream that can
+        seek. `hear` is given each piece of audio. Raises RequestError, EngineError, and Sa3Error if a file cannot be
+        written.
         """
         passes = self.piece.passes(pipeline.bundle.manifest)
         if passes and self.files[0].latents is not None:
@@ -171,8 +172,10 @@ class Job:
             if hear is not None:
                 hear(piece, rate)
 
-        if files.audio is None:
-            clipped = _encode(stream, files, tags, sink or _Nowhere(), look, patchable=False)
+        if sink is not None or files.audio is None:
+            out = sink or _Nowhere()
+            patchable = isinstance(out, io.IOBase) and out.seekable()
+            clipped = _encode(stream, files, tags, out, look, patchable=patchable)
         else:
             name = _Name(files)
             otherwise = name.another if files.automatic else None

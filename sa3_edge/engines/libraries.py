@@ -10,7 +10,8 @@ from typing import Any
 
 # onnxruntime: official wheels since 1.29 write a device id and a queue of events, and send it.
 # huggingface_hub: names library, Python and torch versions in each request.
-_SWITCHES = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+# ray: reports its version, the machine and what of it is used, by a process of its own.
+_SWITCHES = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def send_nothing() -> None:
@@ -32,3 +33,12 @@ def load_openvino(submodule: str = "") -> Any:
     """The module openvino, or one inside it (".opset13"). Raises ImportError."""
     send_nothing()
     return import_module("openvino" + submodule)
+
+
+def load_ray() -> Any:
+    """The module ray. Raises ImportError."""
+    send_nothing()
+    ray = import_module("ray")
+    # It prints what befalls workers to standard output, where results go, and has no option for that.
+    ray._private.worker._worker_logs_enabled = False
+    return ray
