@@ -205,7 +205,8 @@ class Fleet:
                 with warnings.catch_warnings(action="ignore"):  # of what is raised as well
                     self._ray.init(self._address, **quiet)
             except (ConnectionError, RuntimeError, ValueError) as error:
-                raise Sa3Error(f"no cluster answers at {self._address or 'ray'}: {_first_line(error)}") from error
+                token = "" if self._address is None else " (one that asks for a token: RAY_AUTH_MODE=token)"
+                raise Sa3Error(f"no cluster answers at {self._address or 'ray'}: {_last_line(error)}{token}") from error
         return self
 
     def __exit__(
@@ -256,7 +257,7 @@ class Fleet:
                     yield place, Sa3Error(f"{_TRIES} workers were lost while they made it")
                 self._begin(*self._workers.pop(worker), starting)
             except ray.exceptions.RayTaskError as error:
-                yield place, Sa3Error(_first_line(error.cause))
+                yield place, Sa3Error(f"a fault of a worker: {_last_line(error)}")
                 idle.append(worker)
 
     def _places(self) -> list[tuple[str, float]]:
@@ -288,7 +289,7 @@ class Fleet:
             del self._workers[worker]
             if others or starting:
                 return False
-            raise Sa3Error(f"no worker of the cluster could be started: {_first_line(error)}") from error
+            raise Sa3Error(f"no worker of the cluster could be started: {_last_line(error)}") from error
         if isinstance(said, tuple):
             version, engine = said
             if version != sa3_edge.__version__:
@@ -323,5 +324,6 @@ class Fleet:
         return self._sent[path]
 
 
-def _first_line(error: object) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _last_line(error: object) -> str:
+    """What happened; the lines before it are where."""
+    return str(error).strip().rpartition("\n")[2] or type(error).__name__
