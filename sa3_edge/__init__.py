@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         CancelledError,
         DownloadError,
         EngineError,
+        MemoryLimitError,
         RequestError,
         Sa3Error,
     )
@@ -43,6 +44,7 @@ __all__ = [
     "Generation",
     "GenerationRequest",
     "Inpainting",
+    "MemoryLimitError",
     "Pipeline",
     "Region",
     "RequestError",
@@ -60,7 +62,16 @@ _HOMES = {
     **dict.fromkeys(("ClipOptions", "FileOptions"), "sa3_edge.clips.options"),
     **dict.fromkeys(("Clip", "render"), "sa3_edge.clips.render"),
     **dict.fromkeys(
-        ("AdapterError", "BundleError", "CancelledError", "DownloadError", "EngineError", "RequestError", "Sa3Error"),
+        (
+            "AdapterError",
+            "BundleError",
+            "CancelledError",
+            "DownloadError",
+            "EngineError",
+            "MemoryLimitError",
+            "RequestError",
+            "Sa3Error",
+        ),
         "sa3_edge.errors",
     ),
     "AudioSource": "sa3_edge.audio.recording",

@@ -55,6 +55,10 @@ class AdapterError(RequestError):
     """An adapter is not one that we can merge, or does not fit the model. Exit code 2."""
 
 
+class MemoryLimitError(RequestError):
+    """A run would take more memory than it may; nothing was begun. Exit code 2."""
+
+
 class EngineError(Sa3Error):
     """An inference engine is missing or could not run a graph. Exit code 1."""
 

@@ -12,6 +12,8 @@ _MATRIX_FEATURES = (
     "FEAT_DotProd", "FEAT_I8MM", "FEAT_BF16", "FEAT_SME", "FEAT_SME2", "asimddp", "i8mm", "bf16", "sme", "sme2",
 )  # fmt: skip
 
+_CGROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
 
 def processor() -> str:
     """The processor's own name."""
@@ -40,11 +42,44 @@ def instruction_sets() -> list[str]:
 
 
 def memory() -> int | None:
-    """Bytes of the machine's memory, where the system tells."""
+    """Bytes of memory that this process may have: the machine's, or what a container (cgroup) leaves of it."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        whole: int | None = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
-        return None
+        whole = None
+    limits = [int(text) for text in _limits("memory", "memory.max", "memory.limit_in_bytes") if text.isdigit()]
+    return min([*limits, *([] if whole is None else [whole])], default=None)
+
+
+def _limits(controller: str, *names: str) -> list[str]:
+    """What the files of these names say, in this process's control groups and all above them (versions 2 and 1)."""
+    found = []
+    for line in _lines(_OWN_GROUPS):
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        for mount in (_CGROUPS / (controllers and controller), _CGROUPS / "unified"):
+            inner = mount / path.lstrip("/")
+            # In a container the path is the host's, and its own group is what is mounted.
+            for folder in (inner, *inner.parents):
+                if folder.is_relative_to(mount):
+                    found += [text for name in names for text in _lines(folder / name)]
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def resident_memory() -> int:
+    """Bytes of memory that this process has now, where the system tells; else what such a process usually has."""
+    for line in _lines(Path("/proc/self/status")):
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 64 * 10**6
 
 
 def address_space() -> int | None:
@@ -63,5 +98,22 @@ def logical_cores() -> int:
 
 
 def cores() -> int:
-    """The cores that this process may use: a container often gets fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical_cores()
+    """The cores that this process may use: a container often gets fewer than the machine has, or a share of them."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical_cores()
+    shares = [_cores_of(text) for text in _limits("cpu", "cpu.max")]
+    for quota, period in zip(_limits("cpu", "cpu.cfs_quota_us"), _limits("cpu", "cpu.cfs_period_us"), strict=False):
+        shares.append(_cores_of(f"{quota} {period}"))
+    return min([bound, *(share for share in shares if share is not None)])
+
+
+def _cores_of(text: str) -> int | None:
+    """A share of time, as "150000 100000", in whole cores, at least one; None for "max" and -1, which are no limit."""
+    quota, _, period = text.partition(" ")
+    if not (quota.isdigit() and period.isdigit() and int(quota) and int(period)):
+        return None
+    return max(1, round(int(quota) / int(period)))
+
+
+def threads_to_use() -> int | None:
+    """How many threads to compute with, where an engine by itself would take more than this process may use."""
+    return cores() if cores() < logical_cores() else None

@@ -42,6 +42,14 @@ ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="An installed model's name, a bundle's folder, or demo.")
 ]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads; one a physical core by default.")]
+MaxMemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        help="What the process may take, as 1.5GB: then smaller tiles, or a refusal before anything is computed.",
+    ),
+]
 ComputeUnitsOption = Annotated[
     str | None,
     typer.Option("--compute-units", help="Where Core ML may run: all, cpu_and_ne, cpu_and_gpu or cpu_only."),
@@ -127,6 +135,7 @@ def generate(
     model: ModelOption = catalog.DEFAULT,
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
+    max_memory: MaxMemoryOption = None,
     compute_units: ComputeUnitsOption = None,
     every: Annotated[
         bool,
@@ -200,6 +209,7 @@ def generate(
         check,
         best_of,
         on,
+        max_memory,
     )
     if on is not None and prompts is None:
         raise RequestError("--on is for a list: --prompts FILE")
@@ -289,6 +299,7 @@ def regenerate(
     model: Annotated[str, typer.Option("--model", "-m", help="Another model.", show_default=False)] = "",
     engine: EngineOption = "onnxruntime",
     threads: ThreadsOption = None,
+    max_memory: MaxMemoryOption = None,
     compute_units: ComputeUnitsOption = None,
     count: CountOption = 1,
     best_of: BestOfOption = 1,
@@ -317,7 +328,9 @@ def regenerate(
     changes = {name: options[name] for name in options_of(ClipOptions) if options[name] is not None}
     kept = chosen(FileOptions, options)
     units = single.compute_units(engine, compute_units)
-    run = single.RunOptions(model, engine, threads, json, quiet, verbose, play, units, check, best_of)
+    run = single.RunOptions(
+        model, engine, threads, json, quiet, verbose, play, units, check, best_of, max_memory=max_memory
+    )
     if takes is None:
         again.regenerate(files, changes, kept, count, run)
     elif count != 1 or len(files) > 1:

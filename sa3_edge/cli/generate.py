@@ -46,6 +46,7 @@ class RunOptions:
     check: bool = False
     best_of: int = 1
     on: str | None = None
+    max_memory: str | None = None
 
 
 def compute_units(engine: str, given: str | None) -> str | None:
@@ -63,6 +64,7 @@ def open_pipeline(options: RunOptions, *, keep_loaded: bool = False) -> Pipeline
         options.engine,
         threads=options.threads,
         compute_units=options.compute_units,
+        max_memory=options.max_memory,
         keep_loaded=keep_loaded,
     )
 

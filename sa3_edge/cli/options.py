@@ -100,6 +100,7 @@ _OTHERS = (
     "model",
     "engine",
     "threads",
+    "max_memory",
     "compute_units",
 )  # options of a run, not of a clip
 

@@ -6,6 +6,7 @@ The format is protobuf; the runtime installs without the package onnx, and all t
 """
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,13 @@ def check_onnx(bundle: Bundle, name: GraphName, artifact: Artifact) -> Path:
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error.strerror or error}") from None
     return path
+
+
+def width_of(bundle: Bundle, name: GraphName) -> int:
+    """How many numbers a network has for each position: the rows of its commonest matrix. Raises EngineError."""
+    stored = stored_weights(check_onnx(bundle, name, bundle.artifact(name, "onnx")))
+    sizes = Counter(min(tensor.shape) for tensor in stored.values() if len(tensor.shape) == 2 and min(tensor.shape) > 1)
+    return sizes.most_common(1)[0][0] if sizes else 1
 
 
 def stored_weights(path: Path) -> dict[str, Stored]:

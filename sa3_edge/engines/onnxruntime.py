@@ -17,6 +17,7 @@ from sa3_edge.engines.cache import cache_entry
 from sa3_edge.engines.libraries import load_onnxruntime
 from sa3_edge.engines.onnx_file import check_onnx
 from sa3_edge.errors import EngineError, Remedy
+from sa3_edge.machine import threads_to_use
 from sa3_edge.manifest import Artifact, ComputeUnits, GraphName
 
 try:
@@ -125,8 +126,9 @@ class OnnxRuntimeEngine:
 
     def _session_options(self, graph: GraphName, artifact: Artifact) -> Any:
         options = ort.SessionOptions()
-        if self._options.threads is not None:
-            options.intra_op_num_threads = self._options.threads
+        threads = self._options.threads or threads_to_use()
+        if threads is not None:
+            options.intra_op_num_threads = threads
         if graph in _RUN_ONCE:
             options.add_session_config_entry("session.disable_prepacking", "1")
         for key, value in int8.settings(artifact.precision).items():

@@ -16,6 +16,7 @@ from sa3_edge.engines import EngineOptions, Tensors, refuse_adapters
 from sa3_edge.engines.libraries import load_openvino
 from sa3_edge.engines.onnx_file import check_onnx
 from sa3_edge.errors import EngineError, Remedy
+from sa3_edge.machine import threads_to_use
 from sa3_edge.manifest import GraphName
 
 try:
@@ -162,8 +163,9 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",  # one request at a time, all cores
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": _ACTIVATION_GROUP,
         }
-        if self._options.threads is not None:
-            properties["INFERENCE_NUM_THREADS"] = self._options.threads
+        threads = self._options.threads or threads_to_use()
+        if threads is not None:
+            properties["INFERENCE_NUM_THREADS"] = threads
         return properties
 
     def describe(self) -> str:

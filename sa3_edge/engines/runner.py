@@ -26,7 +26,7 @@ class GraphRunner:
     def __init__(self, bundle: Bundle, engine: str, options: EngineOptions, keep_loaded: bool):
         self.bundle = bundle
         self.engine = create_engine(engine, options)
-        self._keep_loaded = keep_loaded
+        self.keep_loaded = keep_loaded
         self._sessions: dict[GraphName, tuple[Session, Adapters]] = {}
 
     @property
@@ -75,7 +75,7 @@ class GraphRunner:
 
     def done_with(self, *graphs: GraphName) -> None:
         """Free graphs that are needed no more, unless all are to be kept."""
-        if not self._keep_loaded:
+        if not self.keep_loaded:
             for graph in graphs:
                 self._sessions.pop(graph, None)
 

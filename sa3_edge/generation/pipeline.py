@@ -24,12 +24,13 @@ from sa3_edge.errors import CancelledError, RequestError
 from sa3_edge.generation.editing import Plan, keep_mask, plan_request, splice, without_source
 from sa3_edge.generation.guidance import check_guidance, guided
 from sa3_edge.generation.made import Generation, Stream
+from sa3_edge.generation.memory import parse_memory, within
 from sa3_edge.generation.noise import SEEDS
 from sa3_edge.generation.request import Blend, GenerationRequest, Sampling, Variation
 from sa3_edge.generation.sampling import LatentNoise, Latents, Velocity, euler, ping_pong, schedule
 from sa3_edge.generation.tiling import decode_tiles, encode_tiles
 from sa3_edge.generation.tokenizer import Tokenizer
-from sa3_edge.manifest import Audio, GraphName, Sampler
+from sa3_edge.manifest import Audio, GraphName, Sampler, Tiles
 from sa3_edge.models.catalog import resolve_model
 
 Array = NDArray[np.float32]
@@ -96,6 +97,7 @@ class _Prepared:
     cfg: float
     apg: float
     adapters: Adapters
+    tiles: Tiles  # of the decoder
     notes: tuple[str, ...]
 
 
@@ -106,9 +108,10 @@ class Pipeline:
     made = pipeline.generate(GenerationRequest("lofi piano", seconds=90))
     """
 
-    def __init__(self, graphs: GraphRunner, name: str = ""):
-        """`name`: the installed model's, "" for a bundle that just lies in a folder."""
+    def __init__(self, graphs: GraphRunner, name: str = "", max_memory: int | None = None):
+        """`name`: the installed model's, "" for a bundle that just lies in a folder. `max_memory` as of `load`."""
         self.bundle = graphs.bundle
+        self.max_memory = max_memory
         self.graphs = graphs
         self.name = name
         text = self.bundle.manifest.text
@@ -124,16 +127,20 @@ class Pipeline:
         threads: int | None = None,
         compute_units: str | None = None,
         keep_loaded: bool = False,
+        max_memory: int | str | None = None,
     ) -> "Pipeline":
         """Open a model, by its installed name or its bundle's folder; graphs are loaded when first needed.
 
-        `keep_loaded` keeps them for the next call, at the price of memory. Raises BundleError if the bundle is not
+        `keep_loaded` keeps them for the next call, at the price of memory. `max_memory`: bytes, or "1.5GB", that the
+        process may have; a clip that would take more, by an estimate, is decoded in smaller tiles, or refused before
+        anything is computed (MemoryLimitError). For the engine onnxruntime. Raises BundleError if the bundle is not
         whole, RequestError for an unknown model or engine, EngineError if the engine is not installed.
         """
         folder = resolve_model(os.fspath(model))
         name = "" if Path(model).expanduser().resolve() == folder.resolve() else os.fspath(model)
         bundle = Bundle.load(folder)
-        return cls(GraphRunner(bundle, engine, EngineOptions(threads, compute_units), keep_loaded), name)
+        most = parse_memory(max_memory) if isinstance(max_memory, str) else max_memory
+        return cls(GraphRunner(bundle, engine, EngineOptions(threads, compute_units), keep_loaded), name, most)
 
     @property
     def engine(self) -> str:
@@ -209,7 +216,7 @@ class Pipeline:
                     if seed == seeds[-1]:
                         self.graphs.done_with("denoiser")
                 yield Stream(
-                    decode=partial(self._decode, latents, prepared.plan, request.limiter, timings, progress),
+                    decode=partial(self._decode, latents, prepared, request.limiter, timings, progress),
                     latents=latents,
                     seconds=prepared.plan.seconds,
                     samples=prepared.plan.lengths.samples,
@@ -238,6 +245,16 @@ class Pipeline:
         if request.piece_seconds is not None and not request.piece_seconds > 0:
             raise RequestError(f"piece_seconds must be more than 0, got {request.piece_seconds}")
 
+        tiles = manifest.tiles.decoder
+        if self.max_memory is not None:
+            tiles = within(
+                self.max_memory,
+                self.bundle,
+                self.graphs.engine.name,
+                plan.lengths.valid,
+                recording=plan.source is not None,
+                keep_loaded=self.graphs.keep_loaded,
+            )
         adapters = self._read_adapters(request.adapters)
         shares = _shares(request.blend, request.prompt, plan.lengths.valid, manifest.audio)
         texts = [self._encode_text(prompt, progress) for prompt in shares]
@@ -273,6 +290,7 @@ class Pipeline:
             sampling.cfg,
             request.apg,
             adapters,
+            tiles,
             (*plan.notes, *(text.note for text in (*texts, negative) if text is not None and text.note)),
         )
 
@@ -405,11 +423,17 @@ class Pipeline:
         return euler(velocity, x, timesteps, on_step)
 
     def _decode(
-        self, latents: Latents, plan: Plan, limiter: bool, timings: dict[str, float], progress: Progress, frame: int
+        self,
+        latents: Latents,
+        prepared: _Prepared,
+        limiter: bool,
+        timings: dict[str, float],
+        progress: Progress,
+        frame: int,
     ) -> Iterator[Array]:
         """Latents (1, C, T) -> audio in pieces (channels, n), from a frame on; only what is heard is decoded."""
-        rate = self.bundle.manifest.audio.sample_rate
-        pieces = self._decode_tiles(latents, plan.lengths.samples, timings, progress, frame)
+        plan, rate = prepared.plan, self.bundle.manifest.audio.sample_rate
+        pieces = self._decode_tiles(latents, plan.lengths.samples, prepared.tiles, timings, progress, frame)
         if limiter:
             pieces = limit_blocks(pieces, rate)
         first = frame * self.bundle.manifest.audio.samples_per_frame
@@ -419,7 +443,13 @@ class Pipeline:
             first += piece.shape[-1]
 
     def _decode_tiles(
-        self, latents: Latents, samples: int, timings: dict[str, float], progress: Progress, first: int
+        self,
+        latents: Latents,
+        samples: int,
+        tiles: Tiles,
+        timings: dict[str, float],
+        progress: Progress,
+        first: int,
     ) -> Iterator[Array]:
         def decode(tile: Latents) -> Array:
             with self.graphs.timing(timings):
@@ -432,7 +462,7 @@ class Pipeline:
             decode,
             latents,
             wanted,
-            manifest.tiles.decoder,
+            tiles,
             frame,
             full=self.graphs.engine.wants_full_tiles(self.bundle, "decoder"),
             first=first,

@@ -33,7 +33,8 @@ def _holds(command: Command, name: str, count: int) -> None:
         pytest.skip(f"{name}: only root may mount a small disk")
     tally = tried(command, fault, count, random.Random(1), _NORMAL)  # noqa: S311
     assert tally.wrong == []
-    assert (tally.runs, tally.partial) == (count, 0)
+    assert tally.runs >= count
+    assert tally.partial == 0
 
 
 def test_a_clip_that_vanishes_while_a_page_is_made_is_said(

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "sa3_edge" / "demo"
 MODULE = (sys.executable, "-m", "sa3_edge")
 _INTERRUPTED = 130  # the exit code
-_DEADLINE = 120.0  # seconds after which a command hangs
+_DEADLINE = 300.0  # seconds after which a command hangs
 # What is made under a name that is not the final one; `.part` files of a download are kept on purpose.
 _UNFINISHED = re.compile(r"\.sa3-edge-.*|\.staging-.*|\.sa3-checkpoint-.*|\..*\.link|verified\..*\.tmp")
 
