@@ -7,6 +7,7 @@ from typing import Any
 
 from sa3_edge.cli.interrupts import INTERRUPTED, Interrupted, Interrupts
 from sa3_edge.cli.printable import print_all_of, printable
+from sa3_edge.cli.wrapping import fitted
 from sa3_edge.errors import RequestError, Sa3Error
 
 _OF_THE_REQUEST = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
@@ -39,7 +40,7 @@ def main() -> None:
         if interrupts.heard:
             sys.exit(INTERRUPTED)
         message, code = _explain(error)
-        print(message, file=sys.stderr)
+        print(fitted(message, sys.stderr), file=sys.stderr)
         sys.exit(code)
     finally:
         if interrupts.heard:

@@ -466,12 +466,31 @@ def list_models(json: Json = False) -> None:
     show(json)
 
 
-@app.command("config")
-def show_config(json: Json = False) -> None:
-    """Show the defaults and presets in force, and where each comes from."""
-    from sa3_edge.cli.config import show
+@app.command("config", context_settings={"ignore_unknown_options": True})  # -14 is a value
+def config(
+    action: Annotated[str | None, typer.Argument(help="set or unset; without, all is shown.")] = None,
+    key: Annotated[
+        str | None, typer.Argument(help="The setting, or preset.NAME.SETTING; unset takes preset.NAME too.")
+    ] = None,
+    value: Annotated[str | None, typer.Argument(help='What to set it to; of several values with "|" between.')] = None,
+    json: Json = False,
+) -> None:
+    """Show the defaults and presets in force, and where each comes from; or change the file that holds them.
 
-    show(json)
+    Examples:
+
+    sa3-edge config set format flac
+
+    sa3-edge config set preset.foley.seconds 5
+
+    sa3-edge config unset format
+    """
+    from sa3_edge.cli.config import change, show
+
+    if action is None:
+        show(json)
+    else:
+        change(action, key, value, json)
 
 
 @app.command()

@@ -91,6 +91,22 @@ def presets() -> dict[str, dict[str, Any]]:
     return {name: _checked(table, PRESET, f"{path}, preset {name}") for name, table in tables.items()}
 
 
+def parsed(key: str, known: dict[str, type], text: str) -> Any:
+    """A setting as it is typed -> as the file holds it. Raises RequestError, naming what is wrong."""
+    if key not in known:
+        meant = did_you_mean(key, known) or f"; choose {', '.join(known)}"
+        raise RequestError(f"unknown setting {key!r}{meant}")
+    if known[key] is list:
+        return [each.strip() for each in text.split("|")]
+    try:
+        value = _value(key, known[key], text)
+    except RequestError:
+        raise RequestError(f"{key} must be seconds or minutes:seconds, got {text!r}") from None
+    except (ValueError, KeyError, OverflowError):
+        raise RequestError(f"{key} must be {_NAMES[known[key]]}, got {text!r}") from None
+    return str(value) if isinstance(value, Path) else value
+
+
 def _preset(name: str) -> dict[str, Any]:
     known = presets()
     if name not in known:

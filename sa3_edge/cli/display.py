@@ -29,6 +29,7 @@ from rich.progress import (
 from rich.text import Text
 
 from sa3_edge.cli.printable import printable
+from sa3_edge.cli.wrapping import fitted
 from sa3_edge.clips.report import json_text
 from sa3_edge.errors import Sa3Error
 
@@ -46,7 +47,13 @@ def err() -> Console:
 
 def note(text: str) -> None:
     """A line on stderr that the reader should know of, above whatever bars there are."""
-    err().print(f"[yellow]note:[/] {escape(printable(text, lines=True))}", soft_wrap=True)
+    note = fitted(f"note: {printable(text, lines=True)}", sys.stderr).removeprefix("note:")
+    err().print(f"[yellow]note:[/]{escape(note)}", soft_wrap=True)
+
+
+def say(text: str, style: str = "") -> None:
+    """A line of plain text on stderr, above whatever bars there are."""
+    err().print(fitted(text, sys.stderr), style=style, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -66,7 +73,7 @@ def print_line(text: str) -> None:
         raise Sa3Error("standard output is closed")
     ours = len(text) - len(text.lstrip("\n"))  # blank lines before; within a line none is ours
     with standard_output():
-        sys.stdout.write(text[:ours] + printable(text[ours:]) + "\n")
+        sys.stdout.write(text[:ours] + fitted(printable(text[ours:]), sys.stdout) + "\n")
         sys.stdout.flush()
 
 

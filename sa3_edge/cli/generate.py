@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from sa3_edge.audio.formats import FORMATS
 from sa3_edge.cli.defaults import defaults
-from sa3_edge.cli.display import err, note, print_json, stage_bars, standard_output
+from sa3_edge.cli.display import err, note, print_json, say, stage_bars, standard_output
 from sa3_edge.cli.play import open_player
 from sa3_edge.cli.printable import printable
 from sa3_edge.clips.choices import all_of, has_choices, one_of
@@ -199,14 +199,14 @@ def summarize(clip: Clip, result: Callable[[str], None], verbose: bool = False) 
         for key, time in clip.timings.items():
             console.print(f"[dim]{key:18} {time:8.3f} s[/]")
     stages = ", ".join(f"{graph.replace('_', ' ')} {time:.2f} s" for graph, time in _by_graph(clip.timings).items())
-    console.print(f"[dim]{stages}[/]", soft_wrap=True)
+    say(stages, "dim")
     speed = f"{length / total:.1f}x real time"
     levels = [] if clip.loudness is None else [f"{clip.loudness:.1f} LUFS"]
     levels += [] if clip.true_peak is None else [f"peak {clip.true_peak:.1f} dBTP"]
     made = f"{clip.files.audio or '-'}  {length:.2f} s of audio in {total:.2f} s ({speed})"
     line = "  ".join([made, *([", ".join(levels)] if levels else []), f"seed {clip.seed}"])
     if clip.files.audio is None:
-        print(printable(line), file=sys.stderr)
+        say(printable(line))
     else:
         result(line)
 

@@ -50,7 +50,7 @@ def show(json: bool) -> None:
         print_line(f"{name:18} {decimal(size)} downloaded, not installed; {this_command()} pull {name} goes on")
     print_line(f"\n{decimal(installed.bytes_on_disk())} in {models_folder()}, files that models share counted once")
     if available := [name for name in PUBLISHED if name not in {model.name for model in models}]:
-        print_line(f"to install: {this_command()} pull {'|'.join(available)}")
+        print_line(f"to install: {', '.join(available)}, by {this_command()} pull NAME")
 
 
 def _facts(model: installed.InstalledModel) -> str:

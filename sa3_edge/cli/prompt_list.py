@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from sa3_edge.cli.display import Stages, err, note, stage_bars
+from sa3_edge.cli.display import Stages, note, say, stage_bars
 from sa3_edge.cli.generate import STAGES, RunOptions, open_pipeline, summarize
 from sa3_edge.cli.options import spelled
 from sa3_edge.cli.printable import printable
@@ -84,7 +84,7 @@ def _say(result: LineResult, place: str, said: set[str], bars: Stages, options: 
         bars.result(json_text({"line": line.number, **report}).removesuffix("\n"))
     elif result.error is not None:
         text = f"line {line.number}: {printable(spelled(str(result.error)))}"
-        err().print(text if options.quiet else f"{place}  {text}", markup=False, soft_wrap=True)
+        say(text if options.quiet else f"{place}  {text}")
     elif result.clip is not None and not options.quiet:
         new = [each for each in result.clip.notes if each not in said]
         said.update(new)

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from rich.filesize import decimal
 
-from sa3_edge.cli.display import byte_bar, err, note, print_json, print_line, stage_bars
+from sa3_edge.cli.display import byte_bar, note, print_json, print_line, say, stage_bars
 from sa3_edge.cli.models import formats as formats_of
 from sa3_edge.cli.models import report
 from sa3_edge.cli.remedies import this_command
@@ -134,4 +134,4 @@ def _announce(download: int, bundle: int) -> None:
     """What it will take, before it begins."""
     first = f"{decimal(download)} to download and up to" if download else "up to"
     kept = "; the download is deleted at the end" if download else ""
-    err().print(f"This takes {first} {decimal(bundle)} for the model on the disk{kept}.", soft_wrap=True)
+    say(f"This takes {first} {decimal(bundle)} for the model on the disk{kept}.")

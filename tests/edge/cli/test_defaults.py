@@ -1,6 +1,7 @@
 """Defaults from the config file and the environment."""
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         monkeypatch.setattr("sa3_edge.cli.defaults.config_file", lambda: path)
+        monkeypatch.setattr("sa3_edge.cli.config.config_file", lambda: path)
         return path
 
     return config
@@ -340,8 +342,77 @@ def test_config_says_where_each_value_comes_from(
     assert report["presets"]["foley"]["seconds"] == 1.0
     lines = run_cli("config")[1].splitlines()
     assert lines[0] == str(path)
-    assert "model            demo             config.toml" in lines
-    assert "limiter          true             built in" in lines
+    assert "model          demo         config.toml" in lines
+    assert "limiter        true         built in" in lines
     assert "[preset.foley]" in lines
     write("steps = 'x'")
     assert run_cli("config")[0] == 2
+
+
+def test_config_set_keeps_what_else_is_in_the_file(run_cli: RunCli, write: Write) -> None:
+    path = write('# mine\nmodel = "demo"  # small\n\n[preset.foley]\nseconds = 5\n')
+    for arguments in (
+        ("set", "format", "flac"),
+        ("set", "normalize", "-14"),
+        ("set", "seconds", "1:30"),
+        ("set", "preset.foley.trim-silence", "yes"),
+        ("set", "preset.drums.inpaint", "1:2|3:"),
+        ("unset", "preset.foley.seconds"),
+    ):
+        code, _, err = run_cli("config", *arguments)
+        assert code == 0, err
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith('# mine\nmodel = "demo"  # small\n')
+    assert tomllib.loads(text) == {
+        "model": "demo",
+        "format": "flac",
+        "normalize": -14.0,
+        "seconds": 90.0,
+        "preset": {"foley": {"trim_silence": True}, "drums": {"inpaint": ["1:2", "3:"]}},
+    }
+    report = json.loads(run_cli("config", "--json")[1])
+    assert report["settings"]["normalize"] == {"value": -14.0, "origin": str(path)}
+    assert [each.name for each in path.parent.iterdir()] == ["config.toml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("set", "fromat", "flac"), "did you mean format?"),
+        (("set", "format", "flax"), "flax is no known format; choose wav, flac"),
+        (("set", "steps", "0"), "steps must be from 1 to"),
+        (("set", "seconds", "soon"), "seconds must be a number, got 'soon'"),
+        (("set", "limiter", "maybe"), "limiter must be true or false"),
+        (("set", "engine", "openvina"), "did you mean openvino?"),
+        (("set", "model", "nope"), "no model is called 'nope'"),
+        (("set", "compute_units", "gpu"), "compute_units must be all, cpu_and_ne, cpu_and_gpu or cpu_only"),
+        (("set", "threads", "0"), "threads must be from 1 to"),
+        (("set", "preset.seconds", "3"), "preset.NAME.KEY"),
+        (("set", "format"), "say config set KEY VALUE"),
+        (("unset", "format"), "does not set format"),
+        (("change", "format"), "not 'change'"),
+    ],
+)
+def test_config_refuses_what_no_command_would_take(
+    run_cli: RunCli, write: Write, arguments: tuple[str, ...], said: str
+) -> None:
+    path = write("bits = 16  # kept\n")
+    code, _, err = run_cli("config", *arguments)
+    assert (code, path.read_text(encoding="utf-8")) == (2, "bits = 16  # kept\n")
+    assert said in err
+
+
+def test_config_set_begins_a_file_and_unset_mends_one(
+    run_cli: RunCli, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write('colour = "red"\n')
+    assert run_cli("config")[0] == 2
+    assert run_cli("config", "unset", "colour")[0] == 0
+    path.unlink()
+    monkeypatch.setenv("SA3_EDGE_FORMAT", "mp3")
+    code, out, err = run_cli("config", "set", "format", "flac")
+    assert (code, out) == (0, f"format = flac  ({path})\n")
+    assert "SA3_EDGE_FORMAT is set and goes before the file" in err
+    assert path.read_text(encoding="utf-8") == 'format = "flac"\n'
+    write("format = [\n")
+    assert "cannot be read" in run_cli("config", "set", "format", "flac")[2]

@@ -170,7 +170,7 @@ def test_models_are_listed_with_what_they_take_and_what_is_wrong(run_cli: RunCli
     assert lines["small-sfx"].split(maxsplit=1)[1].startswith(f"broken: {DENOISER} is missing")
     assert "sa3-edge remove empty" in lines["empty"]
     assert "untrained" not in lines["demo"]
-    assert lines["to"] == "to install: sa3-edge pull small-music-base|small-sfx-base|medium|medium-base"
+    assert lines["to"] == "to install: small-music-base, small-sfx-base, medium, medium-base, by sa3-edge pull NAME"
 
 
 def test_remove_asks_unless_told(run_cli: RunCli) -> None:
