@@ -23,6 +23,7 @@ lint: setup
 
 type: setup
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Two at a time, a core each (more threads would wait for each other). A file's tests stay together, with what they export.
 JOBS ?= 2
