@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { cp, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -104,7 +104,7 @@ export async function baseBundle(sampler: object): Promise<string> {
 
 const made: string[] = [];
 process.on('exit', () => {
-  for (const folder of made) void rm(folder, { recursive: true, force: true });
+  for (const folder of made) rmSync(folder, { recursive: true, force: true }); // nothing asynchronous runs any more
 });
 
 export async function temporary(): Promise<string> {
