@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa3_edge import manifest as m
-from sa3_edge.errors import AdapterError, RequestError
+from sa3_edge.adapters.names import installed_adapters
+from sa3_edge.errors import AdapterError, RequestError, did_you_mean
 from sa3_edge.files import sha256_of
 
 Array = NDArray[np.float32]
@@ -48,6 +49,8 @@ class AdapterFile:
             raise AdapterError(f"{self.path} will not be read: only safetensors is safe to open, convert it first")
         if not self.path.is_file():
             hint = "a folder; name the .safetensors file in it" if self.path.is_dir() else "no such file"
+            if self.path.name == str(self.path) and not self.path.is_dir():
+                hint += f", and no adapter has that name{did_you_mean(self.path.name, installed_adapters())}"
             raise RequestError(f"{self.path}: {hint}")
 
     @property
@@ -57,16 +60,25 @@ class AdapterFile:
 
     @classmethod
     def parse(cls, text: str) -> "AdapterFile":
-        """From `FILE` or `FILE:strength`; a path may hold colons. Raises RequestError."""
+        """From `FILE` or `FILE:strength`, or the name of an installed adapter; a path may hold colons.
+
+        Raises RequestError.
+        """
         head, colon, tail = text.rpartition(":")
         if not colon or Path(text).is_file():
-            return cls(Path(text))
+            return cls(_named(text))
         strength = _float(tail)
         if strength is not None:
-            return cls(Path(head), strength)
+            return cls(_named(head), strength)
         if Path(head).is_file():
             raise RequestError(f"{text}: the strength must be a number, got {tail!r}")
         return cls(Path(text))
+
+
+def _named(text: str) -> Path:
+    """A file that is here, else the installed adapter of this name."""
+    path = Path(text)
+    return path if path.is_file() else installed_adapters().get(text, path)
 
 
 def _float(text: str) -> float | None:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize
 
 from sa3_edge.adapters.lora import Adapter, AdapterFile, Array, Update
+from sa3_edge.adapters.names import PEFT_CONFIG
 from sa3_edge.errors import AdapterError, listed
 from sa3_edge.files import read_small
 
@@ -65,7 +66,6 @@ _PEFT_REFUSED = (
 _PEFT_INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal", "mica")
 LARGEST_FILE = 4 << 30  # bytes; a LoRA of every layer of the published model, of rank 128, has 0.3 GB
 _LARGEST_CONFIG, _LARGEST_NUMBER = 16 << 20, 1e9
-_PEFT_CONFIG = "adapter_config.json"  # beside the file
 _PEFT_DEFAULT = 8  # of r and of lora_alpha
 
 
@@ -81,7 +81,7 @@ def fingerprint(file: AdapterFile) -> tuple[object, ...]:
     """Changes when an adapter's files do: sizes and times. Raises AdapterError if they cannot be looked at."""
     seen: list[object] = []
     try:
-        for path in (file.path, file.path.with_name(_PEFT_CONFIG)):
+        for path in (file.path, file.path.with_name(PEFT_CONFIG)):
             if path == file.path or path.exists():
                 found = path.stat()
                 seen += [found.st_size, found.st_mtime_ns, found.st_ino]
@@ -96,17 +96,42 @@ def read_adapter(file: AdapterFile, weights: Mapping[str, tuple[int, ...]]) -> A
     Raises AdapterError, naming the tensors, for a file that is in neither layout, is of a kind that is not
     computed, or does not fit.
     """
-    tensors, metadata = _read_tensors(file.path)
+    layers, settings = _read(file.path)
+    try:
+        return Adapter(file, _updates(layers, weights, settings))
+    except AdapterError as error:
+        raise AdapterError(f"{file.path}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an adapter is: its kind, a key of KINDS, how many layers it adapts, and the ranks that it has, ascending."""
+
+    kind: str
+    layers: int
+    ranks: tuple[int, ...]
+
+
+def summarize(path: Path) -> Summary:
+    """What is in a file, whatever model it is for. Raises AdapterError as `read_adapter`."""
+    layers, settings = _read(path)
+    ranks = {int(parts["lora_A"].shape[0]) for parts in layers.values() if parts.get("lora_A", np.zeros(())).ndim}
+    return Summary(settings.kind, len(layers), tuple(sorted(ranks)))
+
+
+def _read(path: Path) -> tuple[Layers, _Settings]:
+    """A file's tensors by layer, and how they are meant. Raises AdapterError."""
+    tensors, metadata = _read_tensors(path)
     try:
         for pattern, read_settings in ((_REFERENCE_KEY, _reference_settings), (_PEFT_KEY, _peft_settings)):
             layers, strangers = _group(tensors, pattern)
             if layers:
                 if strangers:
                     raise AdapterError(f"not part of a LoRA that is known here: {listed(strangers)}")
-                return Adapter(file, _updates(layers, weights, read_settings(file.path, metadata, layers)))
+                return layers, read_settings(path, metadata, layers)
         raise AdapterError(f"neither the reference's LoRA layout nor PEFT's; it holds {listed(sorted(tensors))}")
     except AdapterError as error:
-        raise AdapterError(f"{file.path}: {error}") from None
+        raise AdapterError(f"{path}: {error}") from None
 
 
 # By the format's name of the type. NumPy has no bf16: the upper halves of fp32.
@@ -166,7 +191,7 @@ def _reference_settings(path: Path, metadata: Mapping[str, str], layers: Layers)
 
 
 def _peft_settings(path: Path, metadata: Mapping[str, str], layers: Layers) -> _Settings:
-    config_path = path.with_name(_PEFT_CONFIG)
+    config_path = path.with_name(PEFT_CONFIG)
     has_magnitudes = any("magnitude" in parts for parts in layers.values())
     if not (config_path.exists() or config_path.is_symlink()):
         return _Settings("dora-rows" if has_magnitudes else "lora", lambda layer, stored: 1.0)

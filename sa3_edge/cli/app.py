@@ -505,6 +505,42 @@ def remove(
     run(model, yes, json)
 
 
+lora_commands = typer.Typer(help="LoRA adapters by name, for generate --lora NAME[:STRENGTH].", no_args_is_help=True)
+app.add_typer(lora_commands, name="lora")
+
+
+@lora_commands.command("add")
+def lora_add(
+    file: Annotated[Path, typer.Argument(help="The adapter, a .safetensors file.")],
+    name: Annotated[str | None, typer.Option("--name", help="What it is to be called; the file's name.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the one of this name.")] = False,
+    json: Json = False,
+) -> None:
+    """Copy an adapter into the user's data under a name.
+
+    Example: sa3-edge lora add tape.safetensors
+    """
+    from sa3_edge.cli.lora import add
+
+    add(file, name, overwrite, json)
+
+
+@lora_commands.command("list")
+def lora_list(json: Json = False) -> None:
+    """List the adapters that have names: size, kind, rank."""
+    from sa3_edge.cli.lora import show
+
+    show(json)
+
+
+@lora_commands.command("remove")
+def lora_remove(name: Annotated[str, typer.Argument(help="The adapter's name.")], json: Json = False) -> None:
+    """Delete the copy that has this name; the file that it was added from stays."""
+    from sa3_edge.cli.lora import remove
+
+    remove(name, json)
+
+
 @app.command()
 def inspect(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder, or an installed model's name.")],

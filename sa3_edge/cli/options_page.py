@@ -28,8 +28,14 @@ in a request to the server, and is in a clip's record.
 def page() -> str:
     """The whole page, in Markdown."""
     group: Any = typer.main.get_command(app)
-    commands = [_section(f"sa3-edge {name}", command) for name, command in group.commands.items()]
-    return "\n".join([_HEAD, _section("sa3-edge", group), *commands, _json_section()])
+    return "\n".join([_HEAD, *_sections("sa3-edge", group), _json_section()])
+
+
+def _sections(name: str, command: Any) -> Iterator[str]:
+    """A command's section, and those of the commands in it."""
+    yield _section(name, command)
+    for inner, each in getattr(command, "commands", {}).items():
+        yield from _sections(f"{name} {inner}", each)
 
 
 def _section(name: str, command: Any) -> str:

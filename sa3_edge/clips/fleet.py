@@ -24,6 +24,7 @@ from platformdirs import user_cache_path
 
 import sa3_edge
 from sa3_edge.adapters.lora import AdapterFile
+from sa3_edge.adapters.names import PEFT_CONFIG
 from sa3_edge.clips.files import ClipFiles
 from sa3_edge.clips.options import ClipOptions
 from sa3_edge.clips.render import Clip, prepare
@@ -83,6 +84,7 @@ class _Sent:
     path: Path
     sha256: str
     content: list[Any]
+    config: bytes | None = None  # what lies beside an adapter in PEFT's layout
 
 
 @dataclass(frozen=True)
@@ -164,13 +166,17 @@ class _Worker:
 
     def _here(self, file: _Sent) -> Path:
         """A file of the driver's on this machine, under its own name."""
-        if file.path.is_file() and sha256_of(file.path) == file.sha256:
+        config = file.path.with_name(PEFT_CONFIG)
+        same = file.config is None or (config.is_file() and config.read_bytes() == file.config)
+        if same and file.path.is_file() and sha256_of(file.path) == file.sha256:
             return file.path
         self._folder = self._folder or tempfile.TemporaryDirectory(prefix="sa3-edge-")
         kept = Path(self._folder.name) / file.sha256 / file.path.name
         if not kept.exists():
             kept.parent.mkdir()
             kept.write_bytes(load_ray().get(file.content[0]))
+            if file.config is not None:
+                kept.with_name(PEFT_CONFIG).write_bytes(file.config)
         return kept
 
 
@@ -312,7 +318,11 @@ class Fleet:
 
     def _order(self, options: ClipOptions, files: ClipFiles) -> _Order:
         recording = self._send(options.init_audio) if options.init_audio is not None else None
-        adapters = ((self._send(each.path), each.strength) for each in map(AdapterFile.parse, options.lora))
+        adapters = []
+        for adapter in map(AdapterFile.parse, options.lora):
+            config = adapter.path.with_name(PEFT_CONFIG)
+            sent = replace(self._send(adapter.path), config=config.read_bytes() if config.is_file() else None)
+            adapters.append((sent, adapter.strength))
         return _Order(options, files, recording, tuple(adapters))
 
     def _send(self, path: Path) -> _Sent:

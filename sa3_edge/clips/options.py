@@ -162,7 +162,7 @@ class ClipOptions:
     )
     lora: list[str] = option(
         list,
-        "Merge a LoRA or DoRA adapter (safetensors), 1 as strong as trained. Repeatable.",
+        "Merge a LoRA or DoRA adapter (safetensors, or a name of lora add), 1 as strong as trained. Repeatable.",
         metavar="FILE[:STRENGTH]",
         panel=GUIDANCE,
         always_recorded=False,

@@ -13,6 +13,7 @@ import msgspec
 import sa3_edge
 from sa3_edge.adapters.lora import AdapterFile
 from sa3_edge.adapters.lora_files import LARGEST_FILE
+from sa3_edge.adapters.names import installed_adapters
 from sa3_edge.audio.av_file import SUFFIXES
 from sa3_edge.audio.formats import readable
 from sa3_edge.audio.wav_info import read_info
@@ -189,7 +190,7 @@ def find_recording(record: Record, recording: Path, clip: Path) -> Path:
 
 
 def find_adapters(record: Record, clip: Path) -> list[str]:
-    """Where the adapters that a clip was made with lie now, as `lora` names them: beside the clip or here, by hash.
+    """Where the adapters that a clip was made with lie now, as `lora` names them: beside the clip, here or installed.
 
     Raises RequestError if one is gone or was changed.
     """
@@ -204,6 +205,10 @@ def _find_adapter(adapter: Adapter, clip: Path) -> Path:
             with suppress(OSError):
                 if is_file(path) and path.stat().st_size <= LARGEST_FILE and sha256_of(path) == adapter.sha256:
                     return path
+    for path in installed_adapters().values():
+        with suppress(OSError):
+            if sha256_of(path) == adapter.sha256:
+                return path
     raise RequestError(
         f"{clip} was made with the adapter {adapter.file}, which is not there any more as it was, beside it or here; "
         "name it: `lora`"

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import sa3_edge
+from sa3_edge.adapters.names import installed_adapters
 from sa3_edge.errors import BundleError, RequestError, Sa3Error
 from sa3_edge.serve import contracts, views
 from sa3_edge.serve.bodies import SessionBody, read_json
@@ -134,7 +135,7 @@ class About(Handlers):
                 listed.append(views.broken_model(name, default, loaded, str(error)))
             else:
                 listed.append(views.model_view(name, default, loaded, manifest))
-        return views.ModelList(listed)
+        return views.ModelList(listed, list(installed_adapters()))
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -71,7 +71,8 @@ def request_schema() -> Schema:
         "description": "What to edit: the id of an uploaded recording or of a generation.",
         "pattern": "^(rec|gen)-[0-9a-f]{32}$",
     }
-    del properties["lora"]  # it names files of this machine
+    properties["lora"]["items"] |= {"pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}(:[0-9.eE+\-]+)?$"}
+    properties["lora"]["description"] = "Adapters of this machine by name, each with its strength: NAME[:STRENGTH]."
     properties["seed"] |= {"minimum": 0, "maximum": SEEDS - 1}
     properties["seconds"] |= {"exclusiveMinimum": 0}
     properties["model"] = {"type": ["string", "null"], "description": "An installed model; the server's by default."}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sa3_edge.adapters.names import installed_adapters
 from sa3_edge.audio.formats import Encoding, encoding_for
 from sa3_edge.clips.options import ClipOptions, FileOptions, options_of
 from sa3_edge.clips.render import Job as Rendering
@@ -141,7 +142,7 @@ class Service:
         if source is not None:
             data["init_audio"] = str(self._recording(source))
         if data.get("lora"):
-            raise RequestError("lora names files of the machine that runs this, which a request may not")
+            data["lora"] = [_adapter(each) for each in _texts(data["lora"])]
         for key, value in data.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise RequestError(f"{key} must be a number, got {value}")
@@ -185,3 +186,21 @@ def _text(asked: Mapping[str, Any], key: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise RequestError(f"{key} must be text, got {value!r}")
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return value
+    raise RequestError(f"lora must be a list of texts, got {value!r:.100}")
+
+
+def _adapter(text: str) -> str:
+    """An adapter by its name, with its strength. Never a path from a client."""
+    name, colon, strength = text.partition(":")
+    path = installed_adapters().get(name)
+    if path is None:
+        raise RequestError(f"lora: no adapter of this machine is called {name!r:.100}")
+    try:
+        return f"{path}:{float(strength) if colon else 1.0!r}"
+    except ValueError:
+        raise RequestError(f"lora: the strength of {name} must be a number, got {strength!r:.100}") from None

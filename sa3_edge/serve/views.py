@@ -83,9 +83,10 @@ class ModelView(msgspec.Struct):
 
 
 class ModelList(msgspec.Struct):
-    """Installed models, the usual one first."""
+    """Installed models, the usual one first, and adapters, which `lora` takes by name."""
 
     models: list[ModelView]
+    adapters: list[str]
 
 
 class RecordingView(msgspec.Struct):

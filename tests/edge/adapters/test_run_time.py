@@ -75,6 +75,51 @@ def test_a_clip_says_its_adapters_and_regenerate_finds_them_by_hash(
     assert "tape.safetensors, which is not there any more as it was" in err
 
 
+def test_an_adapter_with_a_name_is_found_by_it_wherever_its_file_went(
+    tiny_bundle: Path, adapter: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
+    code, out, err = run_cli("lora", "add", adapter)
+    assert (code, "tape: lora, rank 2, 2 layers" in out) == (0, True), err
+    assert run_cli("lora", "add", adapter)[0] == 2  # there is one already
+    assert run_cli("lora", "add", adapter, "--overwrite")[0] == 0
+    options = ("--model", tiny_bundle, "--seconds", 2, "--seed", 3, "--steps", 2)
+    by_file, by_name, again = (tmp_path / f"{name}.wav" for name in ("file", "name", "again"))
+    assert run_cli("generate", "x", *options, "--lora", f"{adapter}:0.6", "-o", by_file)[0] == 0
+    adapter.unlink()
+    code, _, err = run_cli("generate", "x", *options, "--lora", "tape:0.6", "-o", by_name)
+    assert code == 0, err
+    assert by_name.read_bytes() == by_file.read_bytes()
+    assert run_cli("regenerate", by_file, "--model", tiny_bundle, "-o", again)[0] == 0
+    assert _samples(again) == _samples(by_file)
+
+    code, _, err = run_cli("generate", "x", *options, "--lora", "tap", "-o", tmp_path / "no.wav")
+    assert (code, "did you mean tape?" in err) == (2, True)
+    assert [each["name"] for each in json.loads(run_cli("lora", "list", "--json")[1])["adapters"]] == ["tape"]
+    assert run_cli("lora", "remove", "tape")[0] == 0
+    assert run_cli("lora", "remove", "tape")[0] == 2
+
+
+def test_peft_names_every_file_the_same_so_its_folder_names_it_and_its_config_comes_with_it(
+    tmp_path: Path, run_cli: RunCli
+) -> None:
+    folder = tmp_path / "strings"
+    folder.mkdir()
+    file = _write(folder / "adapter_model.safetensors", LAYERS)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
+    added = json.loads(run_cli("lora", "add", file, "--json")[1])
+    assert (added["name"], added["kind"], added["ranks"], added["layers"]) == ("strings", "lora", [2], 2)
+    assert Path(added["path"]).with_name("adapter_config.json").is_file()
+    assert run_cli("lora", "remove", "strings")[0] == 0
+    assert not Path(added["path"]).parent.exists()
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "IA3"}))
+    code, _, err = run_cli("lora", "add", file, "--name", "other")
+    assert (code, "peft_type 'IA3' is not computed" in err) == (2, True)
+    for name in ("../up", "a:1", ".hidden"):
+        assert run_cli("lora", "add", file, f"--name={name}")[0] == 2, name
+    (tmp_path / "text.safetensors").write_text("no")
+    assert run_cli("lora", "add", tmp_path / "text.safetensors")[0] == 2
+
+
 def _samples(path: Path) -> bytes:
     import soundfile
 
