@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup fmt lint type test test-hosts bench fuzz faults demo-model docs docs-options release clean
+.PHONY: setup fmt lint type test test-hosts bench fuzz faults demo-model docs docs-options release audit clean
 
 setup: $(BIN)/installed
 
@@ -58,17 +58,24 @@ docs: setup
 docs-options: setup
 	$(BIN)/python -m sa3_edge.cli.options_page > docs/options.md
 
-# Builds and checks; uploads nothing. dist/ then holds sdist, wheel, notes, formula and a bill of materials of the runtime.
+# Builds and checks, the wheel twice, which must be the same bytes; uploads nothing. dist/ then holds sdist, wheel, notes, formula and a bill of materials of the runtime.
 release: setup
 	rm -rf dist build/release
 	$(BIN)/python -m pip install --quiet --editable '.[release]'
 	$(BIN)/python -m build
+	$(BIN)/python -m hatchling build -t wheel -d build/release/again
+	cmp dist/*.whl build/release/again/*.whl
 	$(BIN)/python -m twine check --strict dist/*.tar.gz dist/*.whl
 	$(BIN)/python release/files.py
 	$(PYTHON) -m venv build/release
 	build/release/bin/pip install --quiet dist/*.whl
 	build/release/bin/sa3-edge generate "lofi piano" --model demo --seconds 1 -o build/release/lofi.wav
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-file dist/sbom.cdx.json build/release/bin/python
+
+# Licences of all that the runtime brings, and known holes in it (pip-audit); says loudly what it could not ask.
+audit: setup
+	$(BIN)/python -m pip install --quiet 'pip-audit>=2.7,<3' || echo "SKIPPED: pip-audit cannot be installed here" >&2
+	$(BIN)/python release/audit.py
 
 clean:
 	rm -rf .venv build dist runtimes/kotlin/*/target runtimes/web/node_modules runtimes/web/dist runtimes/web/build .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,7 @@
 """What is built of a clean clone, and what goes beside it."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import sa3_edge
+from release.audit import closure, is_denied
 from release.files import formula, notes
 
 ROOT = Path(__file__).parents[1]
@@ -49,15 +51,17 @@ def test_the_wheel_holds_just_the_two_packages(clone: Path, tmp_path: Path) -> N
     assert sources <= names
 
 
-def test_the_sdist_of_a_clone_builds_the_same_wheel(clone: Path, tmp_path: Path) -> None:
+def test_the_sdist_of_a_clone_builds_the_same_wheel_byte_for_byte(clone: Path, tmp_path: Path) -> None:
     for folder in ("sdist", "unpacked", "from_sdist", "from_clone"):
         (tmp_path / folder).mkdir()
     with tarfile.open(_build(clone, "sdist", tmp_path / "sdist")) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     (source,) = (tmp_path / "unpacked").iterdir()
     of_sdist = _build(source, "wheel", tmp_path / "from_sdist")
+    for path in clone.rglob("*.py"):
+        os.utime(path, (2e9, 2e9))  # when a clone was made says nothing
     of_clone = _build(clone, "wheel", tmp_path / "from_clone")
-    assert _names(of_sdist) == _names(of_clone)
+    assert of_sdist.read_bytes() == of_clone.read_bytes()
 
 
 def test_a_release_has_the_notes_of_its_version() -> None:
@@ -77,3 +81,25 @@ def test_the_formula_names_the_sdist_by_its_hash(tmp_path: Path) -> None:
     assert f'sha256 "{hashlib.sha256(b"sdist").hexdigest()}"' in made
     assert "sa3_edge-9.9.tar.gz" in made
     assert "@VERSION@" not in made
+
+
+@pytest.mark.parametrize(
+    ("licence", "denied"),
+    [
+        ("MIT", False),
+        ("LGPL-2.1-or-later", False),
+        ("GPL-3.0-only", True),
+        ("GNU Affero General Public License v3", True),
+        ("License :: OSI Approved :: GNU Lesser General Public License v2 (LGPLv2)", False),
+        ("AGPL-3.0", True),
+    ],
+)
+def test_licences_that_reach_beyond_their_own_code_are_told_apart(licence: str, denied: bool) -> None:
+    assert is_denied(licence) == denied
+
+
+def test_what_the_runtime_brings_says_its_licence() -> None:
+    licences = closure("sa3-edge")
+    assert {"numpy", "onnxruntime", "tokenizers", "soundfile"} <= licences.keys()
+    assert "torch" not in licences
+    assert [name for name, licence in licences.items() if not licence or is_denied(licence)] == []

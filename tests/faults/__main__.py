@@ -41,7 +41,7 @@ class Tally:
         self.runs += 1
         # Before the first line of ours is read, Python itself ends by the signal.
         by_signal = fault.ends_by_signal and (
-            result.killed or result.code == 130 or (result.code < 0 and not result.said)
+            result.killed or result.code == 130 or (result.code < 0 and result.said in ("", "interrupted\n"))
         )
         self.worked += result.code == 0
         self.ended += by_signal
