@@ -29,7 +29,6 @@ def run(
     """
     for option, given in (
         ("--save-latents", files.save_latents is not None),
-        ("--name", files.name is not None),
         ("--play", options.play),
         ("--check", options.check),
         ("--best-of", options.best_of != 1),

@@ -143,7 +143,7 @@ def _for_seed(
     return replace(made, audio=audio, sidecar=sidecar, automatic=automatic)
 
 
-def named_by(template: str, options: ClipOptions, seed: int) -> str:
+def named_by(template: str, options: ClipOptions, seed: int | None) -> str:
     """A clip's name by a template, without suffix. Raises RequestError for what is none, or says what is not known."""
     said = {
         "slug": slug(options.prompt),

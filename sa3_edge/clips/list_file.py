@@ -18,7 +18,7 @@ from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from sa3_edge.clips.choices import all_of, has_choices, one_of
-from sa3_edge.clips.files import encoding_of, slug
+from sa3_edge.clips.files import encoding_of, named_by, slug
 from sa3_edge.clips.options import ClipOptions, FileOptions, about, options_of, type_of
 from sa3_edge.clips.request import build_piece, line_options, typed_options
 from sa3_edge.errors import RequestError, did_you_mean
@@ -46,12 +46,14 @@ class Line:
 
     @property
     def name(self) -> str:
-        """The clip's name in the folder, if no clip of another line has it."""
-        output = self.files.output
+        """The clip's name in the folder, if no clip of another line has it. Raises RequestError by its template."""
+        output, template = self.files.output, None
         if output is None:
-            suffix = encoding_of(self.files).format
-            output = Path(f"{self.number:04d}-{slug(self.options.prompt)}.{suffix}")
-        if self.takes > 1:
+            template, seed = self.files.name, self.options.seed
+            usual = f"{self.number:04d}-{slug(self.options.prompt)}"
+            stem = usual if template is None else named_by(template, self.options, seed)
+            output = Path(f"{stem}.{encoding_of(self.files).format}")
+        if self.takes > 1 and "{seed" not in (template or ""):
             output = output.with_name(f"{output.stem}-{self.take + 1}{output.suffix}")
         return output.as_posix()
 
@@ -108,9 +110,10 @@ def parse_list(
             shape = {key: value for key, value in data.items() if key not in (*_OF_FILES, "takes")}
             options = line_options(shape, defaults, folder, strict=delimiter is None)
             for line in _clips(number, options.with_usual_seconds(usual_seconds), data, files or FileOptions(), draw):
-                other = named.setdefault(line.name.lower(), number) if line.files.output else number
+                name_of_line = line.name
+                other = named.setdefault(name_of_line.lower(), number) if line.files.output else number
                 if other != number:
-                    raise RequestError(f"line {other} has the output {line.name} as well")
+                    raise RequestError(f"line {other} has the output {name_of_line} as well")
                 lines.append(line)
         except RequestError as error:
             raise RequestError(f"{name}, line {number}: {error}") from None

@@ -114,9 +114,10 @@ class ListJob:
         line, path = planned.line, self.folder / planned.name
         _make_folder(path.parent)
         # Under the name of a line a clip with a record is one that `results.jsonl` lost; elsewhere it is anybody's.
-        ours = planned.name in self.ours or (line.files.output is None and _has_record(path))
+        usual = line.files.output is None and line.files.name is None
+        ours = planned.name in self.ours or (usual and _has_record(path))
         overwrite = line.files.overwrite or ours
-        files = replace(line.files, output=path, format=None, save_latents=None, overwrite=overwrite)
+        files = replace(line.files, output=path, name=None, format=None, save_latents=None, overwrite=overwrite)
         return prepare(line.options, files)
 
     def _remembered(self, planned: _Planned, clip: Clip) -> LineResult:

@@ -182,3 +182,27 @@ def test_the_line_for_people_says_how_far_it_is_and_a_note_once(
     assert first.startswith(f"1 of 2  {Path('list-clips', '0001-a.wav')}  0.20 s of audio in ")
     assert second.startswith(f"2 of 2  {Path('list-clips', '0002-b.wav')}  ")
     assert err.count("untrained") == 1
+
+
+def test_a_list_names_its_clips_by_a_template(run_cli: RunCli, tmp_path: Path) -> None:
+    def named(text: str, template: str) -> list[str]:
+        return [line.name for line in parse_list(text, "x", Path(), ClipOptions(), None, FileOptions(name=template))]
+
+    table = "prompt,bpm,seed,takes,output\nrain on tin,120,7,2,\nkick,90,1,,drums/kick.flac\n"
+    assert named(table, "{slug}_{seed}") == ["rain-on-tin_7.wav", "rain-on-tin_8.wav", "drums/kick.flac"]
+    assert named(table, "{slug}_{bpm}bpm") == [
+        "rain-on-tin_120bpm-1.wav",
+        "rain-on-tin_120bpm-2.wav",
+        "drums/kick.flac",
+    ]
+    with pytest.raises(RequestError, match=r"line 1: `name` says {seed}, which this clip does not"):
+        named("rain\n", "{slug}_{seed}")
+    (tmp_path / "list.txt").write_text('{"prompt": "rain", "seconds": 0.2, "seed": 1}\n' * 2, encoding="utf-8")
+    command = ("generate", "--prompts", tmp_path / "list.txt", "-m", "demo", "--name", "{slug}", "-o", tmp_path / "out")
+    code, _, err = run_cli(*command)
+    assert code == 0, err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["rain-2.wav", "rain.wav", "results.jsonl"]
+    assert run_cli(*command)[1].count("is there already") == 2
+    # What somebody else made under that name is not replaced.
+    (tmp_path / "out" / "results.jsonl").unlink()
+    assert "is not replaced" in run_cli(*command)[2]
