@@ -41,7 +41,9 @@ class Tally:
         self.runs += 1
         # Before the first line of ours is read, Python itself ends by the signal.
         by_signal = fault.ends_by_signal and (
-            result.killed or result.code == 130 or (result.code < 0 and result.said in ("", "interrupted\n"))
+            result.killed
+            or result.code == 130
+            or (result.code < 0 and (not result.said or result.said.endswith("interrupted\n")))
         )
         self.worked += result.code == 0
         self.ended += by_signal
@@ -53,7 +55,7 @@ class Tally:
         self.partial += bool(partial)
         self.wrong += [f"partial: {each}" for each in partial]
         left = place.unfinished()
-        self.left += len(left)
+        self.left = len(left)  # what earlier runs left is still there
         if left and fault.name != "killed":
             self.wrong += [f"left: {path}" for path in left]
 
