@@ -13,7 +13,7 @@ from sa3_edge.cli.app import app
 from sa3_edge.clips.record import read_record
 from tests.conftest import RunCli
 
-_ONLY_WITHOUT_A_CLIP = {"prompts", "every", "preset"}
+_ONLY_WITHOUT_A_CLIP = {"prompts", "every", "preset", "on"}
 
 
 @pytest.fixture
