@@ -1,6 +1,7 @@
 """The tiny checkpoint, what the reference computes on it, and its bundle, exported once a session."""
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -63,13 +64,30 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield
 
 
+def _exported(checkpoint: Path, temporary: pytest.TempPathFactory, precision: str) -> Path:
+    """A bundle that is made once, by whichever of the session's processes asks first."""
+    from filelock import FileLock
+
+    from sa3_export import ExportPlan, export_bundle
+
+    folder = temporary.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each process has a folder of its own in the session's
+        folder = folder.parent
+    out = folder / f"tiny-{precision}"
+    with FileLock(f"{out}.lock"):
+        if not out.exists():
+            export_bundle(checkpoint, out, ExportPlan(precision=precision))
+    return out
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from sa3_export import export_bundle
+    return _exported(tiny_checkpoint, tmp_path_factory, "balanced")
 
-    out = tmp_path_factory.mktemp("bundles") / "tiny"
-    export_bundle(tiny_checkpoint, out)
-    return out
+
+@pytest.fixture(scope="session")
+def int8_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _exported(tiny_checkpoint, tmp_path_factory, "int8")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from sa3_edge.bundle import Bundle
 from sa3_edge.errors import RequestError
 from sa3_edge.manifest import Manifest
-from sa3_export import ParityError, export_bundle, export_synthetic, make_bundle
+from sa3_export import ExportPlan, ParityError, export_bundle, export_synthetic, make_bundle
 from sa3_export.checkpoints.published import Checkpoint, identity
 from sa3_export.onnx import artifact
 from sa3_export.parity import BEST_SNR_DB, measure_parity, snr_db
@@ -84,7 +84,7 @@ def test_what_came_while_exporting_is_not_replaced_either(
 
 def test_synthetic_export_says_so_and_can_be_replaced(tmp_path: Path, run_cli: RunCli) -> None:
     out = tmp_path / "bundle"
-    code, stdout, err = run_cli("export", "--synthetic", "tiny", "--out", out, "--json")
+    code, stdout, err = run_cli("export", "--synthetic", "tiny", "--precision", "fp32", "--out", out, "--json")
     assert code == 0, err
     result = json.loads(stdout)
     assert result["synthetic"]
@@ -92,7 +92,7 @@ def test_synthetic_export_says_so_and_can_be_replaced(tmp_path: Path, run_cli: R
     before = Bundle.load(out)
     assert before.manifest.model.synthetic
     assert before.manifest.model.name == "synthetic-tiny"
-    export_synthetic("tiny", out, overwrite=True, seed=1)
+    export_synthetic("tiny", out, ExportPlan(precision="fp32"), overwrite=True, seed=1)
     assert Bundle.load(out).manifest.model.revision != before.manifest.model.revision
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 

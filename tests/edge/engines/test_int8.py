@@ -124,10 +124,10 @@ def test_exact_products_are_asked_for_only_where_needed(
 
 
 def test_an_export_states_the_figures_of_exact_products(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_checkpoint: Path, int8_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own processor's must not be in them; and it says what they were measured with."""
-    here = export_bundle(tiny_checkpoint, tmp_path / "here", ExportPlan(precision="int8"))
+    here = Bundle.load(int8_bundle).manifest
     assert here.made_with["int8 products"] == int8.describe_products()
     monkeypatch.setattr(int8, "products_saturate", lambda: True)
     asked = export_bundle(tiny_checkpoint, tmp_path / "asked", ExportPlan(precision="int8"))

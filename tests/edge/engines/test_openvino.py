@@ -13,7 +13,6 @@ from sa3_edge import AudioSource, GenerationRequest, Pipeline, Variation
 from sa3_edge.bundle import Bundle
 from sa3_edge.engines import EngineOptions, create_engine
 from sa3_edge.errors import EngineError
-from sa3_export import ExportPlan, export_bundle
 from tests.conftest import Golden, RunCli, relative_error
 
 pytest.importorskip("openvino", reason='openvino is not installed: pip install "sa3-edge[openvino]"')
@@ -113,10 +112,8 @@ def test_bf16_is_near(tiny_bundle: Path, exact: Any) -> None:
     assert relative_error(made.latents, exact.latents) < 10 ** (-25 / 20)
 
 
-def test_int8_layers_are_computed_in_int8(tiny_checkpoint: Path, tmp_path: Path, exact: Any) -> None:
-    bundle = tmp_path / "int8"
-    export_bundle(tiny_checkpoint, bundle, ExportPlan(precision="int8"))
-    made = Pipeline.load(bundle, engine="openvino").generate(REQUEST)
+def test_int8_layers_are_computed_in_int8(int8_bundle: Path, exact: Any) -> None:
+    made = Pipeline.load(int8_bundle, engine="openvino").generate(REQUEST)
     assert 1e-4 < relative_error(made.latents, exact.latents) < 10 ** (-20 / 20)
 
 

@@ -22,13 +22,6 @@ from tests.conftest import RunCli, relative_error
 
 
 @pytest.fixture(scope="module")
-def int8_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bundles") / "int8"
-    export_bundle(tiny_checkpoint, out, ExportPlan(precision="int8"))
-    return out
-
-
-@pytest.fixture(scope="module")
 def int8_manifest(int8_bundle: Path) -> Manifest:
     return decode_manifest((int8_bundle / "manifest.json").read_bytes())
 
