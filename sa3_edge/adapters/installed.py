@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from sa3_edge.adapters.lora_files import LARGEST_FILE, Summary, summarize
+from sa3_edge.adapters.lora_files import Summary, summarize
 from sa3_edge.adapters.names import PEFT_CONFIG, SUFFIX, adapters_folder, installed_adapters
 from sa3_edge.errors import AdapterError, RequestError, Sa3Error, did_you_mean
 from sa3_edge.files import put_in_place, unfinished_folder
@@ -53,9 +53,7 @@ def add(path: Path, name: str | None = None, *, overwrite: bool = False) -> Inst
         raise RequestError(f"{name!r} cannot be an adapter's name: letters, digits, . _ and -; give one with `name`")
     if name in installed_adapters() and not overwrite:
         raise RequestError(f"there is an adapter {name} already; give another `name`, or replace it with `overwrite`")
-    if path.stat().st_size > LARGEST_FILE:
-        raise AdapterError(f"{path} is larger than any adapter")
-    summarize(path)
+    summary = summarize(path)
     folder = adapters_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +67,8 @@ def add(path: Path, name: str | None = None, *, overwrite: bool = False) -> Inst
             put_in_place(new, folder / name)
     except OSError as error:
         raise Sa3Error(f"adapters cannot be kept in {folder}: {error.strerror or error}") from error
-    return _describe(name, installed_adapters()[name])
+    file = installed_adapters()[name]
+    return InstalledAdapter(name, file, file.stat().st_size, summary)
 
 
 def remove(name: str) -> None:

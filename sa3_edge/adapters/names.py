@@ -4,6 +4,8 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+from sa3_edge.files import entries_of
+
 SUFFIX = ".safetensors"
 PEFT_CONFIG = "adapter_config.json"  # beside a file in PEFT's layout
 
@@ -15,9 +17,6 @@ def adapters_folder() -> Path:
 
 def installed_adapters() -> dict[str, Path]:
     """Their files by name, in the names' order."""
-    try:
-        folders = sorted(path for path in adapters_folder().iterdir() if not path.name.startswith("."))
-    except OSError:
-        return {}
+    folders = (path for path in entries_of(adapters_folder()) if not path.name.startswith("."))
     files = {folder.name: folder / f"{folder.name}{SUFFIX}" for folder in folders}
     return {name: file for name, file in files.items() if file.is_file()}

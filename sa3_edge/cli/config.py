@@ -1,7 +1,6 @@
 """`sa3-edge config`: the defaults and presets in force, where each comes from, and the file that holds them, edited."""
 
 import os
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
@@ -131,16 +130,11 @@ def _edit(path: Path, table: list[str], name: str, value: Any) -> bool:
         del place[name]
     else:
         return False
-    _write(path, lambda file: file.write_text(tomlkit.dumps(document), encoding="utf-8", newline=""))
-    return True
-
-
-def _write(path: Path, into: Callable[[Path], object]) -> None:
-    """Replace the file whole; of a link, as those who keep such files elsewhere have it, what it leads to."""
-    path = path.resolve()
+    path = path.resolve()  # of a link, as those who keep such files elsewhere have it, what it leads to
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
-        into(temporary)
+        temporary.write_text(tomlkit.dumps(document), encoding="utf-8", newline="")
+    return True
 
 
 def _plain(value: Any) -> Any:

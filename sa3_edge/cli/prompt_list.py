@@ -47,7 +47,7 @@ def run(
         note(f"no line asks any more for {len(job.stale)} of the clips in {folder}: {listed(job.stale)}")
     failed = 0
     said: set[str] = set()
-    fleet = nullcontext() if options.on is None else Fleet(options.on, pipeline, threads=options.threads)
+    fleet = nullcontext() if options.on is None else Fleet(options.on, pipeline)
     with fleet as workers, stage_bars(STAGES, quiet=silent, clips=len(lines)) as bars:
         for number, result in enumerate(job.run(bars, workers), start=1):
             failed += result.error is not None

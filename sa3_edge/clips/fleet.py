@@ -25,16 +25,18 @@ from platformdirs import user_cache_path
 import sa3_edge
 from sa3_edge.adapters.lora import AdapterFile
 from sa3_edge.adapters.names import PEFT_CONFIG
+from sa3_edge.bundle import Bundle
 from sa3_edge.clips.files import ClipFiles
 from sa3_edge.clips.options import ClipOptions
-from sa3_edge.clips.render import Clip, prepare
-from sa3_edge.clips.report import json_text
+from sa3_edge.clips.render import Clip, prepare, write_sidecar
+from sa3_edge.engines import EngineOptions
 from sa3_edge.engines.libraries import load_ray
+from sa3_edge.engines.runner import GraphRunner
 from sa3_edge.errors import EngineError, Remedy, RequestError, Sa3Error
 from sa3_edge.files import put_in_place, sha256_of, unfinished_folder, whole_file
 from sa3_edge.generation.pipeline import Pipeline
 from sa3_edge.manifest import FILE_NAME
-from sa3_edge.models.catalog import installed_models
+from sa3_edge.models.catalog import installed_models, of_bundle
 
 _ADDRESS = re.compile(r"ray(://[\w.\-\[\]:]+:\d+)?")
 _TRIES = 3  # of a clip whose workers are lost
@@ -55,15 +57,14 @@ class Made:
     clip: Clip
     data: bytes
 
-    def write(self) -> None:
-        """Raises Sa3Error as `Job.run`."""
+    def write(self) -> Clip:
+        """The clip, in its file. Raises Sa3Error as `Job.run`."""
         files = self.clip.files
         assert files.audio is not None
         with whole_file(files.audio, replace=files.overwrite) as temporary:
             temporary.write_bytes(self.data)
-        if files.sidecar is not None:
-            with whole_file(files.sidecar, replace=files.overwrite) as temporary:
-                temporary.write_text(json_text(self.clip.report), encoding="utf-8")
+        write_sidecar(files, self.clip.report)
+        return self.clip
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class _Model:
     folder: Path
     bundle: str
     engine: str
-    threads: int | None
+    options: EngineOptions
+    max_memory: int | None
 
 
 @dataclass(frozen=True)
@@ -136,11 +138,12 @@ class _Worker:
                 init_audio=self._here(order.recording) if order.recording is not None else None,
                 lora=[f"{self._here(sent)}:{strength!r}" for sent, strength in order.adapters],
             )
-            job = replace(prepare(here, elsewhere=True), options=order.options, files=(order.files,))
+            files = replace(order.files, sidecar=None)  # which the driver writes
+            job = replace(prepare(here, elsewhere=True), options=order.options, files=(files,))
             (clip,) = job.run(self._pipeline, sink=out)
         except Sa3Error as error:
             return error
-        return Made(clip, out.getvalue())
+        return Made(replace(clip, files=order.files), out.getvalue())
 
     def end(self) -> None:
         """Delete what was sent here for clips."""
@@ -153,15 +156,12 @@ class _Worker:
 
     def _find(self) -> Path | None:
         """Where the bundle is on this machine."""
-        for folder in (self._model.folder, *installed_models().values(), self._cached):
-            manifest = folder / FILE_NAME
-            if manifest.is_file() and sha256_of(manifest) == self._model.bundle:
-                return folder
-        return None
+        return of_bundle(self._model.bundle, (self._model.folder, *installed_models().values(), self._cached))
 
     def _load(self, folder: Path) -> str:
-        self._pipeline = Pipeline.load(folder, self._model.engine, threads=self._model.threads, keep_loaded=True)
-        self._pipeline.name = self._model.name
+        model = self._model
+        graphs = GraphRunner(Bundle.load(folder), model.engine, model.options, keep_loaded=True)
+        self._pipeline = Pipeline(graphs, model.name, model.max_memory)
         return self._pipeline.engine
 
     def _here(self, file: _Sent) -> Path:
@@ -183,14 +183,15 @@ class _Worker:
 class Fleet:
     """Workers of a cluster that run the model of a pipeline, as a context: on leaving it they end."""
 
-    def __init__(self, address: str, pipeline: Pipeline, *, threads: int | None = None):
+    def __init__(self, address: str, pipeline: Pipeline):
         """`address`: "ray" for a cluster of this machine alone (or that of RAY_ADDRESS), or "ray://HOST:PORT".
 
-        With `threads` as many workers as have room, each with so many processors; else one a node, with all of it.
-        Raises RequestError for another address, EngineError if Ray is not installed.
+        Workers open the model as `pipeline` did. Where that was told its threads, there are as many workers as have
+        room, each with so many processors; else one a node, with all of it. Raises RequestError for another address,
+        EngineError if Ray is not installed.
         """
         check_address(address)
-        self._pipeline, self._threads = pipeline, threads
+        self._pipeline, self._threads = pipeline, pipeline.graphs.options.threads
         self._address = None if address == "ray" else address
         try:
             self._ray = load_ray()
@@ -281,8 +282,10 @@ class Fleet:
     def _begin(self, node: str, processors: float, starting: dict[Any, Any]) -> None:
         ray = self._ray
         near = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
-        bundle, engine = self._pipeline.bundle, self._pipeline.graphs.engine.name
-        model = _Model(self._pipeline.name, bundle.path.resolve(), bundle.id, engine, self._threads)
+        pipeline, bundle, graphs = self._pipeline, self._pipeline.bundle, self._pipeline.graphs
+        model = _Model(
+            pipeline.name, bundle.path.resolve(), bundle.id, graphs.engine.name, graphs.options, pipeline.max_memory
+        )
         worker = ray.remote(_Worker).options(num_cpus=processors, scheduling_strategy=near).remote(model)
         self._workers[worker] = node, processors
         starting[worker.start.remote()] = worker

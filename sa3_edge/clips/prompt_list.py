@@ -7,8 +7,9 @@ is that line's, wherever in the list the line stands now: only what is new or wa
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -69,46 +70,48 @@ class ListJob:
 
     def _run_here(self, progress: Progress) -> Iterator[LineResult]:
         for planned in self.planned:
-            if planned.is_there:
-                yield self._skipped(planned)
+            begun = self._begin(planned)
+            if isinstance(begun, LineResult):
+                yield begun
                 continue
-            try:
-                (clip,) = self._prepared(planned).run(self.pipeline, progress)
-            except Sa3Error as error:
-                yield LineResult(planned.line, {}, error=error)
-            else:
-                yield self._remembered(planned, clip)
+            clips = begun.run(self.pipeline, progress)
+            yield self._end(planned, partial(next, clips))
 
     def _run_on(self, fleet: Fleet) -> Iterator[LineResult]:
         orders, ordered = [], []
         for planned in self.planned:
-            if planned.is_there:
-                yield self._skipped(planned)
+            begun = self._begin(planned)
+            if isinstance(begun, LineResult):
+                yield begun
                 continue
-            try:
-                job = self._prepared(planned)
-            except Sa3Error as error:
-                yield LineResult(planned.line, {}, error=error)
-            else:
-                orders.append((job.options, job.files[0]))
-                ordered.append(planned)
+            orders.append((begun.options, begun.files[0]))
+            ordered.append(planned)
         for place, made in fleet.make(orders):
-            try:
-                if isinstance(made, Sa3Error):
-                    raise made
-                made.write()
-            except Sa3Error as error:
-                yield LineResult(ordered[place].line, {}, error=error)
+            if isinstance(made, Sa3Error):
+                yield LineResult(ordered[place].line, {}, error=made)
             else:
-                yield self._remembered(ordered[place], made.clip)
+                yield self._end(ordered[place], made.write)
 
-    def _skipped(self, planned: _Planned) -> LineResult:
-        report: dict[str, object] = {
-            "file": str(self.folder / planned.name),
-            "prompt": planned.line.options.prompt,
-            "skipped": True,
-        }
-        return LineResult(planned.line, report, skipped=True)
+    def _begin(self, planned: _Planned) -> Job | LineResult:
+        """What is to be made; a result where nothing is, or cannot be."""
+        if planned.is_there:
+            file, prompt = str(self.folder / planned.name), planned.line.options.prompt
+            return LineResult(planned.line, {"file": file, "prompt": prompt, "skipped": True}, skipped=True)
+        try:
+            return self._prepared(planned)
+        except Sa3Error as error:
+            return LineResult(planned.line, {}, error=error)
+
+    def _end(self, planned: _Planned, make: Callable[[], Clip]) -> LineResult:
+        """Make and remember a clip."""
+        try:
+            clip = make()
+        except Sa3Error as error:
+            return LineResult(planned.line, {}, error=error)
+        # By the recording as it was read, should it have changed since the plan.
+        request = _request(planned.line, self.pipeline, clip.record.source_sha256)
+        _remember(self.folder, {"name": planned.name, "request": request, "result": clip.report})
+        return LineResult(planned.line, clip.report, clip)
 
     def _prepared(self, planned: _Planned) -> Job:
         line, path = planned.line, self.folder / planned.name
@@ -119,12 +122,6 @@ class ListJob:
         overwrite = line.files.overwrite or ours
         files = replace(line.files, output=path, name=None, format=None, save_latents=None, overwrite=overwrite)
         return prepare(line.options, files)
-
-    def _remembered(self, planned: _Planned, clip: Clip) -> LineResult:
-        # By the recording as it was read, should it have changed since the plan.
-        request = _request(planned.line, self.pipeline, clip.record.source_sha256)
-        _remember(self.folder, {"name": planned.name, "request": request, "result": clip.report})
-        return LineResult(planned.line, clip.report, clip)
 
 
 def check_folder(folder: Path) -> None:

@@ -23,8 +23,8 @@ from sa3_edge.errors import RequestError
 from sa3_edge.files import entries_of, is_file, sha256_of
 from sa3_edge.generation.made import Stream
 from sa3_edge.generation.pipeline import Pipeline
-from sa3_edge.manifest import FILE_NAME, Adapter
-from sa3_edge.models.catalog import PUBLISHED, installed_models
+from sa3_edge.manifest import Adapter
+from sa3_edge.models.catalog import PUBLISHED, installed_models, of_bundle
 
 _KEY = "sa3-edge"
 _LARGEST_RECORDING = 8 << 30  # bytes that are read to see whether a file is the recording
@@ -156,10 +156,9 @@ def model_of(record: Record, path: Path) -> str:
     installed, model = installed_models(), record.model
     if model in installed:
         return model
-    for name, folder in installed.items():
-        manifest = folder / FILE_NAME
-        if manifest.is_file() and sha256_of(manifest) == record.bundle:
-            return name
+    same = of_bundle(record.bundle, installed.values())
+    if same is not None:
+        return next(name for name, folder in installed.items() if folder == same)
     if model in PUBLISHED and not Path(model).exists():
         return model  # not installed, which loading says
     raise RequestError(

@@ -8,7 +8,7 @@ seeds, before any work; `Job.run` then makes clip after clip.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -211,9 +211,7 @@ class Job:
             report["passes"] = _said(passes, pipeline.bundle.manifest.audio.sample_rate)
             for seed in self.seeds if self.best_of > 1 else (stream.seed,):
                 self._unfinished(pipeline, seed).forget()
-        if files.sidecar is not None:
-            with whole_file(files.sidecar, replace=files.overwrite) as temporary:
-                temporary.write_text(json_text(report), encoding="utf-8")
+        write_sidecar(files, report)
         return Clip(
             files,
             stream.seed,
@@ -227,6 +225,13 @@ class Job:
             loudness,
             true_peak,
         )
+
+
+def write_sidecar(files: ClipFiles, report: Mapping[str, object]) -> None:
+    """What is said of a clip, in the file beside it, if it has one. Raises Sa3Error."""
+    if files.sidecar is not None:
+        with whole_file(files.sidecar, replace=files.overwrite) as temporary:
+            temporary.write_text(json_text(report), encoding="utf-8")
 
 
 class _Name:

@@ -25,7 +25,7 @@ class GraphRunner:
 
     def __init__(self, bundle: Bundle, engine: str, options: EngineOptions, keep_loaded: bool):
         self.bundle = bundle
-        self.engine = create_engine(engine, options)
+        self.engine, self.options = create_engine(engine, options), options
         self.keep_loaded = keep_loaded
         self._sessions: dict[GraphName, tuple[Session, Adapters]] = {}
 

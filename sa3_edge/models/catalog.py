@@ -1,13 +1,14 @@
 """Which bundle a model's name stands for."""
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_data_path
 
 from sa3_edge.errors import Remedy, RequestError, did_you_mean
-from sa3_edge.files import entries_of
+from sa3_edge.files import entries_of, sha256_of
 from sa3_edge.manifest import FILE_NAME
 
 DEMO = "demo"
@@ -38,6 +39,12 @@ def installed_models() -> dict[str, Path]:
     folder = models_folder()
     found = {path.name: path for path in entries_of(folder) if os.path.lexists(path / FILE_NAME)}
     return {**found, DEMO: Path(__file__).parents[1] / "demo"}
+
+
+def of_bundle(bundle_id: str, folders: Iterable[Path]) -> Path | None:
+    """The first of some folders that holds the bundle with this id, the SHA-256 of its manifest."""
+    manifests = (folder / FILE_NAME for folder in folders)
+    return next((path.parent for path in manifests if path.is_file() and sha256_of(path) == bundle_id), None)
 
 
 def resolve_model(name_or_path: str) -> Path:
